@@ -1,0 +1,64 @@
+"""What every data set answers, so that training and evaluation need not know which one it is."""
+
+import abc
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from slots.config import Component
+from slots.types import Batch
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConfig(Component):
+    """Settings every data set has."""
+
+    kinds: ClassVar[dict[str, type[Any]]] = {}
+
+    seed: int = 0
+    """Decides order and content of the training stream; apart from `train.seed`."""
+
+    def make(self) -> "Dataset":
+        """The data set; opens nothing heavy before its first batch is asked for.
+
+        Raises:
+            ConfigError: files are missing or the settings don't fit them.
+        """
+        raise NotImplementedError
+
+
+class Dataset(abc.ABC):
+    """A training stream without end and held-out splits of fixed content.
+
+    Batches carry host or single-device arrays of static shape; the training loop places them on
+    the mesh.
+    """
+
+    image_shape: tuple[int, int, int]
+    """(H, W, C)."""
+    max_objects: int
+    """M: labels are 0 (background) to M. 0 where there are no labels."""
+
+    @abc.abstractmethod
+    def train(self, batch_size: int, *, start: int = 0) -> Iterator[Batch]:
+        """Batches of step `start`, `start + 1`, ... without end.
+
+        The batch of a step is a function of the settings (seed included), the batch size and the
+        step alone, so that resuming is a matter of `start`. `Batch.index` never repeats for
+        generated data and is the record number for stored data.
+        """
+
+    @abc.abstractmethod
+    def held_out(self, split: str, batch_size: int, count: int | None = None) -> Iterator[Batch]:
+        """The first `count` examples (None: all) of a held-out split, in order, once.
+
+        Never an example of the training stream; independent of `seed`. The last batch may be
+        smaller. `Batch.index` counts from 0 within the split.
+
+        Raises:
+            ConfigError: there is no such split, or it holds fewer than `count` examples.
+        """
+
+    @abc.abstractmethod
+    def size(self, split: str) -> int | None:
+        """Number of examples in `split`; None for a stream without end."""

@@ -1,0 +1,147 @@
+"""Picture and label files as small arrays of one size; Pillow is imported when a file is read."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Int32, UInt8
+
+from slots.config import ConfigError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif")
+"""What counts as a picture, in any case; of an animation the first frame."""
+
+MAX_LABEL = 65535
+
+Size = tuple[int, int]
+"""(height, width) in pixels."""
+
+
+class BadFile(ConfigError):
+    """A file that cannot be used: one sentence with its path and the reason."""
+
+    def __init__(self, path: Path, reason: str):
+        super().__init__(f"{path} {reason}.")
+        self.path = path
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type["BadFile"], tuple[Path, str]]:
+        return BadFile, (self.path, self.reason)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator["Image.Image"]:
+    """The picture with only its header read; whatever goes wrong inside becomes a `BadFile`."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            yield picture
+    except BadFile:
+        raise
+    except FileNotFoundError as error:
+        raise BadFile(path, "does not exist (any more)") from error
+    except UnidentifiedImageError as error:
+        empty = path.stat().st_size == 0
+        raise BadFile(path, "is empty" if empty else "is not a picture Pillow can read") from error
+    except Exception as error:
+        # Damage shows as OSError, SyntaxError, ValueError, struct.error, ..., each format its own.
+        raise BadFile(path, f"cannot be decoded ({str(error).rstrip('.')})") from error
+
+
+def picture_size(path: Path) -> Size:
+    """Height and width as a viewer shows it, from the header alone.
+
+    Raises:
+        BadFile: missing, empty, or no picture.
+    """
+    from PIL import ExifTags
+
+    with _opened(path) as picture:
+        width, height = picture.size
+        turned = picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        # Pillow turns TIFF itself and says the turned size.
+        return (width, height) if turned and picture.format != "TIFF" else (height, width)
+
+
+def read_picture(path: Path, size: Size, channels: int, square: bool) -> UInt8[np.ndarray, "h w c"]:
+    """A picture of `size` as uint8, turned upright as its EXIF tag says.
+
+    Bilinear with the filter widened when shrinking (antialiased, Pillow's way; not what TensorFlow
+    does by default). Big JPEGs are decoded at a fraction of their size that is at least twice the
+    wanted one. Grey is repeated to three channels, colour becomes luminance (ITU-R 601) for one;
+    alpha is dropped; 16-bit grey is divided by 257.
+
+    Args:
+        path: the file.
+        size: height and width of the result; the aspect ratio is not kept.
+        channels: 1 or 3.
+        square: cut the largest centred square first.
+
+    Raises:
+        BadFile: the file cannot be decoded, or holds floating-point pixels.
+    """
+    from PIL import Image, ImageOps
+
+    height, width = size
+    with _opened(path) as opened:
+        opened.draft(None, (2 * max(size), 2 * max(size)))
+        picture = ImageOps.exif_transpose(opened)
+        if picture.mode == "F":
+            raise BadFile(path, "has floating-point pixels; store it with 8 or 16 bits")
+        if picture.mode.startswith("I"):  # `convert` would clip at 255
+            grey = np.clip(np.asarray(picture, np.float32), 0, MAX_LABEL) / 257.0
+            picture = Image.fromarray(np.round(grey).astype(np.uint8))
+        if picture.mode == "P" and "transparency" in picture.info:
+            picture = picture.convert("RGBA")
+        picture = picture.convert("L" if channels == 1 else "RGB")
+        box = _square(picture.height, picture.width) if square else None
+        corners = (box[1], box[0], box[1] + box[2], box[0] + box[2]) if box else None
+        small = picture.resize((width, height), Image.Resampling.BILINEAR, box=corners)
+        return np.asarray(small).reshape(height, width, channels)
+
+
+def read_labels(path: Path, size: Size, square: bool) -> Int32[np.ndarray, "h w"]:
+    """A label map of `size` from an index picture: palette indices, or 1, 8 and 16-bit grey values.
+
+    Nearest neighbour with half-pixel centres; no label is ever mixed from two.
+
+    Args:
+        path: the file.
+        size: height and width of the result.
+        square: cut the largest centred square first, as for the picture.
+
+    Raises:
+        BadFile: the file cannot be decoded, is a JPEG (whose compression changes labels), in
+            colour, or holds labels outside 0 to 65535.
+    """
+    with _opened(path) as picture:
+        if picture.format == "JPEG":
+            raise BadFile(path, "is a JPEG, which changes labels; store masks as PNG")
+        if picture.mode not in ("P", "L", "1", "I") and not picture.mode.startswith("I;16"):
+            raise BadFile(path, f"is no index picture (its pixels are {picture.mode})")
+        labels = np.asarray(picture).astype(np.int32)
+    if labels.min() < 0 or labels.max() > MAX_LABEL:
+        raise BadFile(path, f"has labels outside 0 to {MAX_LABEL}")
+    if square:
+        top, left, side = _square(*labels.shape)
+        labels = labels[top : top + side, left : left + side]
+    rows = _centres(size[0], labels.shape[0])
+    columns = _centres(size[1], labels.shape[1])
+    return labels[rows[:, None], columns]
+
+
+def _centres(new: int, old: int) -> Int32[np.ndarray, "n"]:
+    """The old pixel under the centre of each new one."""
+    return np.floor((np.arange(new) + 0.5) * (old / new)).astype(np.int32)
+
+
+def _square(height: int, width: int) -> tuple[int, int, int]:
+    """Top, left and side of the largest centred square."""
+    side = min(height, width)
+    return (height - side) // 2, (width - side) // 2, side

@@ -1,0 +1,167 @@
+"""Generated data sets: scenes computed from their number, so that nothing is stored or downloaded.
+
+A scene is a function of (seed, split, index). Held-out splits leave the seed out, so that every run
+is scored on the same scenes. A set is a subclass that draws one scene from one key; the streams,
+splits and orders live here.
+"""
+
+import abc
+import dataclasses
+import functools
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int32, Key, ScalarLike, UInt8, UInt32
+
+from slots.config import ConfigError
+from slots.data.base import DataConfig, Dataset
+from slots.types import Batch
+
+SCENES_PER_CALL = 512
+"""Scenes generated at once: dispatch is shared by many steps and the result still fits a cache."""
+
+_SPLITS = {"train": 0, "val": 1, "test": 2}
+_ORDER = 3  # the visiting order of a finite training set draws from a key of its own
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProceduralConfig(DataConfig):
+    """Settings of every generated data set."""
+
+    held_out_size: int = 320
+    """Scenes in `val` and in `test`; published results on these sets are means over 320."""
+    train_size: int | None = None
+    """Scenes in a finite training set, reshuffled every epoch; None draws new ones for ever."""
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for a size below 1 or a seed that does not fit 32 bits."""
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"data.seed={self.seed} should be at least 0 and below 2**32.")
+        if self.held_out_size < 1:
+            raise ConfigError(f"data.held_out_size={self.held_out_size} should be at least 1.")
+        if self.train_size is not None and self.train_size < 1:
+            raise ConfigError(f"data.train_size={self.train_size} should be null or at least 1.")
+
+
+class ProceduralDataset(Dataset):
+    """Streams of generated scenes; arrays stay on JAX's default device.
+
+    A scene depends on its number alone, never on the batch size or on how many were drawn at once.
+    """
+
+    def __init__(self, config: ProceduralConfig) -> None:
+        self.config = config
+        self._generate = jax.jit(self._scenes, static_argnames="count")
+        self._orders = jax.jit(self._shuffle, static_argnames="epochs")
+
+    @abc.abstractmethod
+    def scene(self, key: Key[Array, ""]) -> dict[str, Any]:
+        """One scene: the fields of `Batch` by name, without batch axis and without `index`.
+
+        Pure and traceable: it runs under `jax.vmap` and `jax.jit`.
+        """
+
+    def train(self, batch_size: int, *, start: int = 0) -> Iterator[Batch]:
+        """Batches of step `start`, `start + 1`, ... without end; see `Dataset.train`.
+
+        Step t holds scenes t * batch_size, ... With `train_size` n these numbers are places in a
+        sequence of epochs, each of which visits the n scenes once in an order of its own, and
+        `Batch.index` (int32) is the scene's number in 0 to n - 1.
+        """
+        size = self.config.train_size
+        steps = max(1, SCENES_PER_CALL // batch_size)
+        key, count = self._key("train"), steps * batch_size
+        # The most epochs a call can touch. Sorting is dear: once per epoch, not once per call.
+        epochs = 1 if size is None else (size + count - 2) // size + 1
+        shuffled, orders = None, None
+        for step in itertools.count(start, steps):
+            first = step * batch_size
+            if size is not None:
+                epoch, first = divmod(first, size)
+                if epoch != shuffled:
+                    shuffled, orders = epoch, self._orders(epoch, epochs)
+            scenes = self._generate(key, first, orders, count)
+            for t in range(steps):
+                yield _rows(scenes, t * batch_size, batch_size)
+
+    def held_out(self, split: str, batch_size: int, count: int | None = None) -> Iterator[Batch]:
+        """The first `count` scenes (None: all) of `val` or `test`, in order; see `Dataset`.
+
+        Raises:
+            ConfigError: there is no such split, or it holds fewer than `count` scenes.
+        """
+        size = self.size(split)
+        if split == "train" or size is None:
+            raise ConfigError(f"split={split!r} is not held out; it should be one of val, test.")
+        if count is not None and not 0 <= count <= size:
+            raise ConfigError(
+                f"{split} holds {size} scenes (data.held_out_size), but {count} were asked for."
+            )
+        total = size if count is None else count
+        key = self._key(split)
+        # An inner generator, so that a wrong request fails where it is made.
+        return (
+            self._generate(key, first, None, min(batch_size, total - first))
+            for first in range(0, total, batch_size)
+        )
+
+    def size(self, split: str) -> int | None:
+        """Number of scenes in `split`; None for a training stream without end.
+
+        Raises:
+            ConfigError: there is no such split.
+        """
+        if split not in _SPLITS:
+            raise ConfigError(f"split={split!r} should be one of {', '.join(_SPLITS)}.")
+        return self.config.train_size if split == "train" else self.config.held_out_size
+
+    def _key(self, split: str) -> Key[Array, ""]:
+        """Root of a split's scenes. The seed joins after the split, and only in training."""
+        # A named generator, so that a user's default for other randomness cannot change the data.
+        key = jax.random.fold_in(jax.random.key(0, impl="threefry2x32"), _SPLITS[split])
+        return jax.random.fold_in(key, jnp.uint32(self.config.seed)) if split == "train" else key
+
+    def _shuffle(self, first: ScalarLike, epochs: int) -> Int32[Array, "e n"]:
+        """Visiting orders of epochs `first`, `first + 1`, ..."""
+        key = jax.random.fold_in(jax.random.key(0, impl="threefry2x32"), _ORDER)
+        key = jax.random.fold_in(key, jnp.uint32(self.config.seed))
+        keys = jax.vmap(lambda e: jax.random.fold_in(key, e))(first + jnp.arange(epochs))
+        return jax.vmap(lambda k: jax.random.permutation(k, self.config.train_size))(keys)
+
+    def _scenes(
+        self,
+        key: Key[Array, ""],
+        first: ScalarLike,
+        orders: Int32[Array, "e n"] | None,
+        count: int,
+    ) -> Batch:
+        """The `count` scenes from `first` on: a number, or a place in the epochs of `orders`."""
+        index = first + jnp.arange(count, dtype=jnp.int32)
+        if orders is not None:
+            index = orders[index // orders.shape[1], index % orders.shape[1]]
+        scenes = jax.vmap(lambda i: self.scene(jax.random.fold_in(key, i)))(index)
+        return Batch(index=index, **scenes)
+
+
+@functools.partial(jax.jit, static_argnames="count")
+def _rows(batch: Batch, first: ScalarLike, count: int) -> Batch:
+    """`count` examples of `batch` from `first` on, in one dispatch."""
+    return jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, first, count), batch)
+
+
+def pack(color: UInt32[Array, "m 3"]) -> UInt32[Array, "m"]:
+    """Paint of objects 1 to m: RGB bytes in the low three bytes of a word, the label in the top one.
+
+    A pixel painted with one word needs one write or one selection instead of four.
+    """
+    label = jnp.arange(1, color.shape[0] + 1, dtype=jnp.uint32)
+    return color[:, 0] | color[:, 1] << 8 | color[:, 2] << 16 | label << 24
+
+
+def unpack(canvas: UInt32[Array, "h w"]) -> tuple[UInt8[Array, "h w 3"], Int32[Array, "h w"]]:
+    """Picture and label map of a canvas painted with words of `pack`; unpainted is 0."""
+    channels = [(canvas >> shift).astype(jnp.uint8) for shift in (0, 8, 16)]
+    return jnp.stack(channels, axis=-1), (canvas >> 24).astype(jnp.int32)

@@ -1,0 +1,92 @@
+"""The contract of a decoder, and the mixture every pixel decoder ends in."""
+
+import dataclasses
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from slots.config import Component
+from slots.types import Reconstruction, Slots
+
+_OFF = -1e9
+"""Mask logit of an inactive slot; finite, so that a picture without active slots stays finite."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DecoderConfig(Component):
+    """Settings every decoder has."""
+
+    kinds: ClassVar[dict[str, type[Any]]] = {}
+
+    background: bool = False
+    """Adds one component to the mixture that is no slot: a learned colour and a learned mask
+    logit, the same everywhere. It is the last of the masks and counts as a label."""
+
+    def make(
+        self,
+        *,
+        slot_dim: int,
+        image_shape: tuple[int, int, int],
+        scale_factor: float,
+        rngs: nnx.Rngs,
+    ) -> "Decoder":
+        """Builds the decoder.
+
+        Args:
+            slot_dim: width S of the slots.
+            image_shape: (H, W, C) of what it draws.
+            scale_factor: what relative coordinates are divided by where slots have frames.
+            rngs: source of the initial parameters.
+
+        Raises:
+            ConfigError: the settings do not tile `image_shape`.
+        """
+        raise NotImplementedError
+
+
+class Decoder(nnx.Module):
+    """Slots to pixels, features or token logits; accepts every `Slots`."""
+
+    def __call__(self, slots: Slots) -> Reconstruction:
+        """Draws the slots; masks sum to 1 and inactive slots get none."""
+        raise NotImplementedError
+
+
+class Mixture(nnx.Module):
+    """Σ_k softmax_k(alpha) ⊙ part_k, with an optional constant background component.
+
+    Parameters: with a background `color` [C] and `logit` [1], both zero at first.
+    """
+
+    def __init__(self, channels: int, *, background: bool):
+        self.color = nnx.Param(jnp.zeros(channels)) if background else None
+        self.logit = nnx.Param(jnp.zeros(1)) if background else None
+
+    def __call__(self, drawn: Float[Array, "b k h w c1"], slots: Slots) -> Reconstruction:
+        """Mixes what the slots drew.
+
+        Args:
+            drawn: per slot C channels and, last, the mask logit.
+            slots: for which of them take part.
+
+        Returns:
+            Output [B,H,W,C] and parts in the dtype of `drawn`, masks in float32.
+        """
+        parts, logits = drawn[..., :-1], drawn[..., -1].astype(jnp.float32)
+        if slots.active is not None:
+            logits = jnp.where(slots.active[:, :, None, None], logits, _OFF)
+        if self.color is not None:
+            color = self.color[...][None, None, None, None]
+            parts = jnp.concatenate(
+                [parts, jnp.broadcast_to(color, parts[:, :1].shape)], axis=1
+            )
+            logit = self.logit[...].astype(jnp.float32)[None, None, None]
+            logits = jnp.concatenate(
+                [logits, jnp.broadcast_to(logit, logits[:, :1].shape)], axis=1
+            )
+        masks = jax.nn.softmax(logits, axis=1)
+        output = jnp.einsum("bkhw,bkhwc->bhwc", masks.astype(parts.dtype), parts)
+        return Reconstruction(output=output, masks=masks, parts=parts)

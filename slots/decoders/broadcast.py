@@ -1,0 +1,95 @@
+"""Spatial broadcast decoder (Watters et al. 2019, arXiv 1901.07017)."""
+
+import dataclasses
+import math
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float
+
+from slots.config import ConfigError
+from slots.decoders.base import Decoder, DecoderConfig, Mixture
+from slots.nn import Conv, PositionEmbedding, PositionKind, grid_positions, slot_positions
+from slots.types import Reconstruction, Slots
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BroadcastConfig(DecoderConfig):
+    """Each slot is copied to a grid, given positions, and drawn by (transposed) convolutions.
+
+    The grid's size follows from the picture and the strides. The defaults are those of
+    Locatello et al. 2020 for CLEVR; one stride of 1 per layer gives their decoder at full size.
+    """
+
+    channels: tuple[int, ...] = (64, 64, 64, 64, 64)
+    strides: tuple[int, ...] = (2, 2, 2, 2, 1)
+    """Where above 1 the layer is a transposed convolution."""
+    kernel_size: int = 5
+    output_kernel_size: int = 3
+    """Of the last, linear convolution to C colours and a mask logit; SAVi and ISA have 1."""
+    position: PositionKind = "linear"
+    octaves: int = 3
+    """Of the `fourier` code."""
+
+    def __post_init__(self) -> None:
+        if len(self.channels) != len(self.strides):
+            raise ConfigError(
+                f"channels={self.channels} and strides={self.strides} must be equally long."
+            )
+
+    def make(
+        self,
+        *,
+        slot_dim: int,
+        image_shape: tuple[int, int, int],
+        scale_factor: float,
+        rngs: nnx.Rngs,
+    ) -> "Broadcast":
+        return Broadcast(self, slot_dim, image_shape, scale_factor, rngs=rngs)
+
+
+class Broadcast(Decoder):
+    """Parameters: `position`, `convs`, `output`, `mixture`."""
+
+    def __init__(
+        self,
+        config: BroadcastConfig,
+        slot_dim: int,
+        image_shape: tuple[int, int, int],
+        scale_factor: float,
+        *,
+        rngs: nnx.Rngs,
+    ):
+        height, width, channels = image_shape
+        total = math.prod(config.strides)
+        if height % total or width % total:
+            raise ConfigError(
+                f"decoder.strides={config.strides} do not tile a picture of {height}×{width}; "
+                f"both sides must be multiples of {total}."
+            )
+        self.grid = (height // total, width // total)
+        self.scale_factor = scale_factor
+        self.position = PositionEmbedding(slot_dim, config.position, config.octaves, rngs=rngs)
+        features, convs = slot_dim, []
+        for out, stride in zip(config.channels, config.strides, strict=True):
+            size = config.kernel_size
+            convs.append(
+                Conv(features, out, size, stride=stride, transpose=stride > 1, rngs=rngs)
+            )
+            features = out
+        self.convs = nnx.List(convs)
+        self.output = Conv(features, channels + 1, config.output_kernel_size, rngs=rngs)
+        self.mixture = Mixture(channels, background=config.background)
+
+    def __call__(self, slots: Slots) -> Reconstruction:
+        positions = slot_positions(grid_positions(*self.grid), slots, self.scale_factor)
+        x = slots.vectors[:, :, None] + self.position(positions)
+        return self.mixture(self._draw(x), slots)
+
+    def _draw(self, x: Float[Array, "b k n s"]) -> Float[Array, "b k h w c1"]:
+        leading = x.shape[:2]
+        x = x.reshape(-1, *self.grid, x.shape[-1])  # slots are drawn alone: part of the batch
+        for conv in self.convs:
+            x = jax.nn.relu(conv(x))
+        x = self.output(x)
+        return x.reshape(*leading, *x.shape[1:])

@@ -1,0 +1,165 @@
+"""Slot Attention (Locatello et al. 2020, arXiv 2006.15055, Algorithm 1)."""
+
+import dataclasses
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Key
+
+from slots.config import ConfigError
+from slots.modules.base import SlotModule, SlotModuleConfig
+from slots.nn import MLP, GRUCell, glorot
+from slots.types import Grouping, Slots, Tokens
+
+_OFF = -1e9
+"""Logit of what must not be chosen; finite, so that all-off rows stay finite."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SlotAttentionConfig(SlotModuleConfig):
+    """Settings of Slot Attention; the defaults are the paper's."""
+
+    attention_dim: int | None = None
+    """Width of queries, keys and values over all heads; None: the slots' width."""
+    num_heads: int = 1
+    """Slots compete within each head; several heads are merged by a linear map (SAVi's form)."""
+    mlp_hidden: int = 128
+    """Width of the residual MLP after the GRU; 0 leaves it out."""
+    mlp_final_relu: bool = False
+    """ReLU on the residual as well, as in CoSA's base line."""
+    use_bias: bool = False
+    """Biases in the query, key and value maps; the released code has none."""
+    epsilon: float = 1e-8
+    """Keeps the mean finite when no token chooses a slot."""
+    epsilon_on: Literal["entries", "sum"] = "entries"
+    """`entries` (2020): added to each weight, so that a slot nobody chose gets the plain mean;
+    `sum` (SAVi): added to the normaliser, so that it gets zero."""
+    layer_norm_epsilon: float = 1e-3
+    """1e-3 in the released 2020 code (Keras), 1e-6 in the same group's later code."""
+    gradient: Literal["full", "bilevel", "last"] = "full"
+    """`full`: through all rounds. `last`: slots are cut off before the last round. `bilevel`: the
+    same, but the gradient of the last round's input goes straight to the initial slots
+    (Jia et al. 2023, arXiv 2210.08990)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.attention_dim is not None and self.attention_dim % self.num_heads:
+            raise ConfigError(
+                f"attention_dim={self.attention_dim} does not divide into {self.num_heads} heads."
+            )
+
+    def make(
+        self, *, feature_dim: int, slot_dim: int, scale_factor: float, rngs: nnx.Rngs
+    ) -> "SlotAttention":
+        del scale_factor  # no frames here
+        return SlotAttention(self, feature_dim, slot_dim, rngs=rngs)
+
+
+class SlotAttention(SlotModule):
+    """Iterated attention in which slots compete for tokens.
+
+    Parameters: `norm_inputs`, `norm_slots`, `norm_mlp`, `query`, `key`, `value`, `gru`, `mlp`, and
+    `merge` with several heads.
+    """
+
+    def __init__(
+        self, config: SlotAttentionConfig, feature_dim: int, slot_dim: int, *, rngs: nnx.Rngs
+    ):
+        width = config.attention_dim or slot_dim
+        heads = config.num_heads
+        if width % heads:
+            raise ConfigError(f"num_heads={heads} does not divide the attention width {width}.")
+
+        def norm(features: int) -> nnx.LayerNorm:
+            return nnx.LayerNorm(features, epsilon=config.layer_norm_epsilon, rngs=rngs)
+
+        def linear(features: int) -> nnx.Linear:
+            return nnx.Linear(
+                features, width, use_bias=config.use_bias, kernel_init=glorot, rngs=rngs
+            )
+
+        self.config = config
+        self.norm_inputs, self.norm_slots = norm(feature_dim), norm(slot_dim)
+        self.query, self.key, self.value = linear(slot_dim), linear(feature_dim), linear(feature_dim)
+        head_width = width // heads
+        self.merge = (
+            nnx.Linear(width, head_width, kernel_init=glorot, rngs=rngs) if heads > 1 else None
+        )
+        self.gru = GRUCell(head_width, slot_dim, rngs=rngs)
+        self.norm_mlp = norm(slot_dim) if config.mlp_hidden else None
+        self.mlp = (
+            MLP(
+                slot_dim,
+                config.mlp_hidden,
+                slot_dim,
+                final_relu=config.mlp_final_relu,
+                rngs=rngs,
+            )
+            if config.mlp_hidden
+            else None
+        )
+
+    def __call__(
+        self, tokens: Tokens, slots: Slots, keys: Key[Array, "b"], *, train: bool
+    ) -> Grouping:
+        del keys  # deterministic
+        features = self.norm_inputs(tokens.features)
+        k, v = self._heads(self.key(features)), self._heads(self.value(features))
+        first = vectors = slots.vectors
+        rounds = self.config.iterations(train)
+        attentions = []
+        for i in range(rounds):
+            if i == rounds - 1 and self.config.gradient != "full":
+                vectors = jax.lax.stop_gradient(vectors)
+                if self.config.gradient == "bilevel":
+                    vectors = vectors + (first - jax.lax.stop_gradient(first))
+            logits = self._logits(vectors, k)
+            if slots.active is not None:
+                logits = jnp.where(slots.active[:, None, :, None], logits, _OFF)
+            attention = jax.nn.softmax(logits, axis=-2)  # slots compete for each token
+            attentions.append(attention.mean(axis=1))
+            vectors = self._update(vectors, attention, v, tokens)
+        if not attentions:  # no round: nobody has claimed anything
+            shape = (*vectors.shape[:2], tokens.features.shape[1])
+            attentions.append(jnp.full(shape, 1.0 / shape[1]))
+        return Grouping(
+            slots=dataclasses.replace(slots, vectors=vectors),
+            attention=attentions[-1],
+            diagnostics={"attention_per_iteration": jnp.stack(attentions, axis=1)},
+        )
+
+    def _heads(self, x: Float[Array, "b n d"]) -> Float[Array, "b h n e"]:
+        x = x.reshape(*x.shape[:2], self.config.num_heads, -1)
+        return jnp.swapaxes(x, 1, 2)
+
+    def _logits(
+        self, vectors: Float[Array, "b k s"], k: Float[Array, "b h n e"]
+    ) -> Float[Array, "b h k n"]:
+        q = self._heads(self.query(self.norm_slots(vectors)))
+        q = q * q.shape[-1] ** -0.5
+        return jnp.einsum("bhke,bhne->bhkn", q, k, preferred_element_type=jnp.float32)
+
+    def _update(
+        self,
+        vectors: Float[Array, "b k s"],
+        attention: Float[Array, "b h k n"],
+        v: Float[Array, "b h n e"],
+        tokens: Tokens,
+    ) -> Float[Array, "b k s"]:
+        on_entries = self.config.epsilon_on == "entries"
+        weights = attention + self.config.epsilon if on_entries else attention
+        if tokens.mask is not None:
+            weights = jnp.where(tokens.mask[:, None, None], weights, 0.0)
+        total = weights.sum(axis=-1, keepdims=True)
+        weights = weights / (total if on_entries else total + self.config.epsilon)
+        # The mean is linear: normalised in float32, applied in the compute dtype.
+        read = jnp.einsum("bhkn,bhne->bkhe", weights.astype(v.dtype), v)
+        read = read.reshape(*read.shape[:2], -1)
+        if self.merge is not None:
+            read = self.merge(read)
+        vectors = self.gru(vectors, read)
+        if self.mlp is not None:
+            vectors = vectors + self.mlp(self.norm_mlp(vectors))
+        return vectors

@@ -1,0 +1,31 @@
+"""Two-layer perceptron and the initialiser that most of the field's layers share."""
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float
+
+glorot = nnx.initializers.glorot_uniform()
+
+
+class MLP(nnx.Module):
+    """Linear, ReLU, linear; Glorot-uniform kernels, zero biases.
+
+    Parameters: `first`, `second`. With `final_relu` a second ReLU follows.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden_features: int,
+        out_features: int,
+        *,
+        final_relu: bool = False,
+        rngs: nnx.Rngs,
+    ):
+        self.first = nnx.Linear(in_features, hidden_features, kernel_init=glorot, rngs=rngs)
+        self.second = nnx.Linear(hidden_features, out_features, kernel_init=glorot, rngs=rngs)
+        self.final_relu = final_relu
+
+    def __call__(self, x: Float[Array, "*b i"]) -> Float[Array, "*b o"]:
+        x = self.second(jax.nn.relu(self.first(x)))
+        return jax.nn.relu(x) if self.final_relu else x
