@@ -1,0 +1,26 @@
+"""Object-centric learning in JAX: interchangeable slot modules, one training loop, sound metrics."""
+
+from slots import metrics, modules, visualize
+from slots.config import Component, ConfigError
+from slots.experiment import ExperimentConfig, build, evaluate, restore, train
+from slots.types import Batch, Grouping, Prediction, Reconstruction, Slots, Tokens, TrainState
+
+__all__ = [
+    "Batch",
+    "Component",
+    "ConfigError",
+    "ExperimentConfig",
+    "Grouping",
+    "Prediction",
+    "Reconstruction",
+    "Slots",
+    "Tokens",
+    "TrainState",
+    "build",
+    "evaluate",
+    "metrics",
+    "modules",
+    "restore",
+    "train",
+    "visualize",
+]

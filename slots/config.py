@@ -58,13 +58,14 @@ class Component:
         """The family's settings class called `name`; `where` is the key, for the error."""
         if name not in cls.kinds:
             raise ConfigError(
-                f"{where}={name!r} names no part{_nearest(name, cls.kinds)}; "
+                f"{where}={name!r} names no part{nearest(name, cls.kinds)}; "
                 f"{cls.family().__name__} has {', '.join(sorted(cls.kinds))}."
             )
         return cls.kinds[name]
 
 
-def _nearest(name: str, valid: Iterable[str]) -> str:
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """`; did you mean ...?` with the closest of `valid`, or nothing."""
     close = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""
 
@@ -122,7 +123,7 @@ def _assign(settings: Any, path: list[str], value: str, key: str) -> Any:
     known = fields(settings)
     if head not in known:
         raise ConfigError(
-            f"{key}: {type(settings).__name__} has no setting {head!r}{_nearest(head, known)}"
+            f"{key}: {type(settings).__name__} has no setting {head!r}{nearest(head, known)}"
             f" (defined in {type(settings).__module__}; it has {', '.join(known)})."
         )
     current = getattr(settings, head)
@@ -225,7 +226,7 @@ def from_data(cls: type[_T], data: Any, where: str = "config") -> _T:
         path = f"{where}.{name}"
         if name not in known:
             raise ConfigError(
-                f"{path}: {chosen.__name__} has no setting {name!r}{_nearest(str(name), known)}."
+                f"{path}: {chosen.__name__} has no setting {name!r}{nearest(str(name), known)}."
             )
         values[name] = _read(name, known[name], value, path)
     try:

@@ -30,9 +30,6 @@ class BadFile(ConfigError):
         self.path = path
         self.reason = reason
 
-    def __reduce__(self) -> tuple[type["BadFile"], tuple[Path, str]]:
-        return BadFile, (self.path, self.reason)
-
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator["Image.Image"]:

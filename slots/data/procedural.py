@@ -55,7 +55,7 @@ class ProceduralDataset(Dataset):
     def __init__(self, config: ProceduralConfig) -> None:
         self.config = config
         self._generate = jax.jit(self._scenes, static_argnames="count")
-        self._orders = jax.jit(self._shuffle, static_argnames="epochs")
+        self._orders = jax.jit(self._shuffle, static_argnames=("epochs", "size"))
 
     @abc.abstractmethod
     def scene(self, key: Key[Array, ""]) -> dict[str, Any]:
@@ -82,7 +82,7 @@ class ProceduralDataset(Dataset):
             if size is not None:
                 epoch, first = divmod(first, size)
                 if epoch != shuffled:
-                    shuffled, orders = epoch, self._orders(epoch, epochs)
+                    shuffled, orders = epoch, self._orders(epoch, epochs, size)
             scenes = self._generate(key, first, orders, count)
             for t in range(steps):
                 yield _rows(scenes, t * batch_size, batch_size)
@@ -124,12 +124,12 @@ class ProceduralDataset(Dataset):
         key = jax.random.fold_in(jax.random.key(0, impl="threefry2x32"), _SPLITS[split])
         return jax.random.fold_in(key, jnp.uint32(self.config.seed)) if split == "train" else key
 
-    def _shuffle(self, first: ScalarLike, epochs: int) -> Int32[Array, "e n"]:
-        """Visiting orders of epochs `first`, `first + 1`, ..."""
+    def _shuffle(self, first: ScalarLike, epochs: int, size: int) -> Int32[Array, "e n"]:
+        """Visiting orders of `size` scenes in epochs `first`, `first + 1`, ..."""
         key = jax.random.fold_in(jax.random.key(0, impl="threefry2x32"), _ORDER)
         key = jax.random.fold_in(key, jnp.uint32(self.config.seed))
         keys = jax.vmap(lambda e: jax.random.fold_in(key, e))(first + jnp.arange(epochs))
-        return jax.vmap(lambda k: jax.random.permutation(k, self.config.train_size))(keys)
+        return jax.vmap(lambda k: jax.random.permutation(k, size))(keys)
 
     def _scenes(
         self,
@@ -139,7 +139,7 @@ class ProceduralDataset(Dataset):
         count: int,
     ) -> Batch:
         """The `count` scenes from `first` on: a number, or a place in the epochs of `orders`."""
-        index = first + jnp.arange(count, dtype=jnp.int32)
+        index: Array = jnp.arange(count, dtype=jnp.int32) + first
         if orders is not None:
             index = orders[index // orders.shape[1], index % orders.shape[1]]
         scenes = jax.vmap(lambda i: self.scene(jax.random.fold_in(key, i)))(index)
@@ -153,7 +153,7 @@ def _rows(batch: Batch, first: ScalarLike, count: int) -> Batch:
 
 
 def pack(color: UInt32[Array, "m 3"]) -> UInt32[Array, "m"]:
-    """Paint of objects 1 to m: RGB bytes in the low three bytes of a word, the label in the top one.
+    """Paint of objects 1 to m: RGB in the three low bytes of a word, the label in the top one.
 
     A pixel painted with one word needs one write or one selection instead of four.
     """

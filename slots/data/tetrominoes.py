@@ -4,8 +4,8 @@ Generates scenes by the rules of the set of Kabra et al. 2019 ("Multi-Object Dat
 et al. 2019 (IODINE) introduced. Established from published scenes: picture size, cell shading,
 free pixel positions, no overlap, six colours. Recommended choices, since no public source settles
 them: the order in which pieces are redrawn (it reproduces the published share of scenes without an
-S or Z piece, 0.503), the numbering of shapes (only 11 to 14 = S and Z is known) and of colours (only
-2 = green is known), and the reference point of `x` and `y`.
+S or Z piece, 0.503), the numbering of shapes (only 11 to 14 = S and Z is known) and of colours
+(only 2 = green is known), and the reference point of `x` and `y`.
 """
 
 import dataclasses
@@ -18,12 +18,16 @@ from jaxtyping import Array, Bool, Int32, Key, UInt32
 
 from slots.data.procedural import ProceduralConfig, ProceduralDataset, pack, unpack
 
-SHAPES = """
-####  #/#/#/#  #./#./##  ###/#..  ##/.#/.#  ..#/###  .#/.#/##  #../###  ##/#./#.  ###/..#
-.##/##.  #./##/.#  ##./.##  .#/##/#.  .#./###  #./##/#.  ###/.#.  .#/##/.#  ##/##
-""".split()
-"""The 19 fixed tetrominoes, rows top to bottom; code = place + 1: I 1-2, L 3-6, J 7-10, S 11-12,
-Z 13-14, T 15-18, O 19."""
+SHAPES = [
+    *["####", "#/#/#/#"],  # I
+    *["#./#./##", "###/#..", "##/.#/.#", "..#/###"],  # L
+    *[".#/.#/##", "#../###", "##/#./#.", "###/..#"],  # J
+    *[".##/##.", "#./##/.#"],  # S
+    *["##./.##", ".#/##/#."],  # Z
+    *[".#./###", "#./##/#.", "###/.#.", ".#/##/.#"],  # T
+    *["##/##"],  # O
+]
+"""The 19 fixed tetrominoes, rows from top to bottom; the code of a shape is its place, from 1."""
 COLORS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]], np.float32)
 """RGB of codes 1 to 6: red, green, blue, yellow, magenta, cyan."""
 SHADES = {
@@ -62,7 +66,7 @@ def _collisions() -> Bool[np.ndarray, "s s d d"]:
     reach = np.arange(-4 * _CELL, 4 * _CELL + 1)
     apart = _CELL * (_CELLS[:, None, :, None] - _CELLS[None, :, None, :])  # [s, s, cell, cell, 2]
     near = abs(apart[..., None] + reach) < _CELL
-    rows, columns = near.reshape(19, 19, 16, 2, -1).swapaxes(0, 3)[[0, 1]].swapaxes(1, 3)
+    rows, columns = np.moveaxis(near, -2, 0).reshape(2, len(SHAPES), len(SHAPES), 16, -1)
     return np.einsum("abkr,abkc->abrc", rows.astype(np.int8), columns.astype(np.int8)) > 0
 
 

@@ -6,7 +6,6 @@ functions that end in `_from_counts`.
 
 from slots.metrics.ari import adjusted_rand_index, adjusted_rand_index_from_counts
 from slots.metrics.boxes import corloc
-from slots.metrics.contingency import contingency
 from slots.metrics.counting import (
     segment_count,
     segment_count_from_counts,
@@ -31,6 +30,7 @@ from slots.metrics.overlap import (
     segmentation_covering_from_counts,
 )
 from slots.metrics.reconstruction import psnr, reconstruction_error, ssim
+from slots.metrics.table import contingency
 
 __all__ = [
     "adjusted_rand_index",

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from slots.metrics.contingency import (
+from slots.metrics.table import (
     MAX_CELLS,
     Ignore,
     PredLabels,

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from slots.metrics.contingency import (
+from slots.metrics.overlap import object_recall, reaches
+from slots.metrics.table import (
     Ignore,
     LabelPairs,
     PredLabels,
@@ -17,7 +18,6 @@ from slots.metrics.contingency import (
     in_range,
     pair_labels,
 )
-from slots.metrics.overlap import object_recall, reaches
 
 
 class Boxes(NamedTuple):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Integer
 
-from slots.metrics.contingency import Ignore, contingency, is_counted
+from slots.metrics.table import Ignore, contingency, is_counted
 
 
 def slot_count(

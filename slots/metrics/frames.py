@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from slots.metrics.contingency import Ignore, PredLabels, TrueLabels
+from slots.metrics.table import Ignore, PredLabels, TrueLabels
 
 Metric = Callable[..., Float[Array, "n"]]
 

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from slots.metrics.contingency import Ignore, PredLabels, TrueLabels, contingency, is_counted
 from slots.metrics.overlap import iou_from_counts
+from slots.metrics.table import Ignore, PredLabels, TrueLabels, contingency, is_counted
 
 _PAIR_BONUS = 2.0**-18
 """Decides between assignments of equal IoU: above float32's noise, below what matters."""

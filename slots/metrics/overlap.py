@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from slots.metrics.contingency import Ignore, PredLabels, TrueLabels, contingency, is_counted
+from slots.metrics.table import Ignore, PredLabels, TrueLabels, contingency, is_counted
 
 _MAX_DENOMINATOR = 100
 """Of a threshold: keeps denominator times area within int32."""

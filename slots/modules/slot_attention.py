@@ -25,6 +25,9 @@ class SlotAttentionConfig(SlotModuleConfig):
     """Width of queries, keys and values over all heads; None: the slots' width."""
     num_heads: int = 1
     """Slots compete within each head; several heads are merged by a linear map (SAVi's form)."""
+    temperature: float = 1.0
+    """Divides the logits. Below 1 the first slots differ more from the start, which keeps small
+    models from leaving all slots equal."""
     mlp_hidden: int = 128
     """Width of the residual MLP after the GRU; 0 leaves it out."""
     mlp_final_relu: bool = False
@@ -45,6 +48,8 @@ class SlotAttentionConfig(SlotModuleConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.temperature <= 0:
+            raise ConfigError(f"module.temperature={self.temperature} must be above 0.")
         if self.attention_dim is not None and self.attention_dim % self.num_heads:
             raise ConfigError(
                 f"attention_dim={self.attention_dim} does not divide into {self.num_heads} heads."
@@ -138,7 +143,7 @@ class SlotAttention(SlotModule):
         self, vectors: Float[Array, "b k s"], k: Float[Array, "b h n e"]
     ) -> Float[Array, "b h k n"]:
         q = self._heads(self.query(self.norm_slots(vectors)))
-        q = q * q.shape[-1] ** -0.5
+        q = q * (q.shape[-1] ** -0.5 / self.config.temperature)
         return jnp.einsum("bhke,bhne->bhkn", q, k, preferred_element_type=jnp.float32)
 
     def _update(

@@ -1,0 +1,26 @@
+"""Training: state, step, mesh, optimizer, loop, checkpoints, logs."""
+
+from slots.training.checkpoint import CheckpointConfig, Checkpoints, RunError
+from slots.training.log import LogConfig, read_records
+from slots.training.loop import Interrupted, TrainConfig, Trainer, fit, use_compilation_cache
+from slots.training.mesh import MeshConfig
+from slots.training.optim import OptimizerConfig, ParamRule
+from slots.training.step import TrainStep, init_state
+
+__all__ = [
+    "CheckpointConfig",
+    "Checkpoints",
+    "Interrupted",
+    "LogConfig",
+    "MeshConfig",
+    "OptimizerConfig",
+    "ParamRule",
+    "RunError",
+    "TrainConfig",
+    "TrainStep",
+    "Trainer",
+    "fit",
+    "init_state",
+    "read_records",
+    "use_compilation_cache",
+]

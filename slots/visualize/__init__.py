@@ -1,0 +1,21 @@
+"""Figures of what slots see. Arrays in, `matplotlib.figure.Figure` out.
+
+Nothing here knows models or runs, draws on a screen or keeps a figure open: show the result at the
+end of a notebook cell, or write it with `figure.savefig(path, dpi=150)`. Matplotlib is imported by
+the first figure, not before.
+"""
+
+from slots.visualize.attention import attention_iterations
+from slots.visualize.colors import slot_colors, tint
+from slots.visualize.curves import training_curves
+from slots.visualize.scenes import reconstruction_grid, segmentation_overlay, slot_parts
+
+__all__ = [
+    "attention_iterations",
+    "reconstruction_grid",
+    "segmentation_overlay",
+    "slot_colors",
+    "slot_parts",
+    "tint",
+    "training_curves",
+]

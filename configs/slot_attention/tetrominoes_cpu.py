@@ -1,0 +1,49 @@
+"""Slot Attention on Tetrominoes in minutes on two CPU cores: what `make demo` trains.
+
+Command: slots train slot_attention/tetrominoes_cpu
+"""
+
+from slots.data import TetrominoesConfig
+from slots.decoders import MLPDecoderConfig
+from slots.encoders import TokenHeadConfig, WindowsConfig
+from slots.evaluation import EvaluationConfig
+from slots.experiment import ExperimentConfig
+from slots.initializers import GaussianConfig
+from slots.models import ImageModelConfig
+from slots.modules import SlotAttentionConfig
+from slots.training import CheckpointConfig, LogConfig, OptimizerConfig, TrainConfig
+
+
+def config() -> ExperimentConfig:
+    return ExperimentConfig(
+        name="slot_attention/tetrominoes_cpu",
+        model=ImageModelConfig(
+            encoder=WindowsConfig(head=TokenHeadConfig(position="fourier", hidden=128)),
+            initializer=GaussianConfig(),
+            module=SlotAttentionConfig(
+                num_iterations=5,
+                eval_iterations=7,
+                gradient="bilevel",
+                temperature=0.25,
+                layer_norm_epsilon=1e-6,
+            ),
+            decoder=MLPDecoderConfig(
+                hidden=(256, 256), patch_size=5, product=True, position="fourier", background=True
+            ),
+            num_slots=4,
+        ),
+        data=TetrominoesConfig(),
+        optimizer=OptimizerConfig(
+            learning_rate=7e-4,
+            warmup_steps=500,
+            decay="cosine",
+            decay_steps=None,
+            final_fraction=0.01,
+            b2=0.99,
+            clip_norm=1.0,
+        ),
+        train=TrainConfig(steps=25_000, batch_size=16),
+        eval=EvaluationConfig(every=2500, protocol="fg-ari/slot-attention"),
+        checkpoint=CheckpointConfig(every=2500),
+        log=LogConfig(every=500),
+    )

@@ -1,0 +1,224 @@
+"""`slots train | eval | show | list`: parse, call, say what went wrong in one sentence."""
+
+import json
+import logging
+import math
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from slots.config import ConfigError, nearest, override
+
+USAGE = """slots: object-centric learning in JAX
+
+  slots train CONFIG [key=value ...]   train a preset, or go on with a run folder
+  slots eval RUN [--json] [key=value ...]   score a run on its held-out split
+  slots show RUN [key=value ...]       write its figures to RUN/figures
+  slots list                           presets and everything that can be plugged in
+
+CONFIG is a preset as `slots list` prints it, a Python file with a function config(), or a run
+folder. Settings are given by their full path: model.module.num_iterations=5, data=folder
+data.path=DIR, train.steps=1000, run=PATH (the run folder). For eval and show, step=best or step=N
+chooses a checkpoint (default: the newest). --traceback shows where an error came from.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    traceback = "--traceback" in words
+    words = [w for w in words if w != "--traceback"]
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(USAGE)
+        return 0 if words else 2
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("slots").setLevel(logging.INFO)
+    from slots.training import Interrupted, RunError, use_compilation_cache
+
+    use_compilation_cache()
+    try:
+        return _dispatch(words[0], words[1:])
+    except (ConfigError, RunError, OSError) as error:
+        if traceback:
+            raise
+        print(f"slots: {error}", file=sys.stderr)
+        return error.code if isinstance(error, Interrupted) else 1
+
+
+def _dispatch(command: str, words: list[str]) -> int:
+    commands: dict[str, Callable[[list[str]], int]] = {
+        "train": _train,
+        "eval": _eval,
+        "show": _show,
+        "list": _list,
+    }
+    if command not in commands:
+        raise ConfigError(
+            f"{command!r} is no command{nearest(command, commands)}; "
+            f"there are {', '.join(commands)}."
+        )
+    if {"-h", "--help"} & set(words):
+        print(USAGE)
+        return 0
+    return commands[command](words)
+
+
+def _split(words: list[str], what: str, flags: Sequence[str] = ()) -> tuple[str, list[str], set[str]]:
+    """The one positional argument, the assignments and the flags."""
+    given = {w for w in words if w.startswith("-")}
+    unknown = given - set(flags)
+    if unknown:
+        word = min(unknown)
+        raise ConfigError(f"{word!r} is no option here{nearest(word, [*flags, '--traceback'])}.")
+    rest = [w for w in words if w not in given]
+    if not rest or "=" in rest[0]:
+        raise ConfigError(f"Say which {what} first; see: slots --help")
+    for word in rest[1:]:
+        if "=" not in word:
+            raise ConfigError(f"{word!r} is not of the form key=value.")
+    return rest[0], rest[1:], given
+
+
+def _take(assignments: list[str], key: str) -> str | None:
+    """Removes `key=...` from the assignments and returns its last value."""
+    found = [a for a in assignments if a.startswith(f"{key}=")]
+    for assignment in found:
+        assignments.remove(assignment)
+    return found[-1].partition("=")[2] if found else None
+
+
+def _train(words: list[str]) -> int:
+    from slots import experiment, presets
+
+    target, assignments, _ = _split(words, "preset or run folder")
+    run = _take(assignments, "run")
+    if (Path(target) / "config.json").is_file():
+        if run is not None:
+            raise ConfigError("run= names a new run's folder; a run that goes on has one.")
+        config, folder = experiment.read_config(Path(target)), Path(target)
+    else:
+        config = presets.load(target)
+        folder = experiment.default_folder(config.name) if run is None else Path(run)
+    config = override(config, assignments)
+    print(f"Training {config.name} in {folder}", file=sys.stderr)
+    trained = experiment.train(config, folder)
+    from slots.evaluation.figures import write_figures
+
+    write_figures(trained)
+    print(
+        f"\nThe run is in {folder}: look at {folder}/figures\n"
+        f"What to try next:\n"
+        f"  slots eval {folder} --json\n"
+        f"  slots show {folder} count=12\n"
+        f"  slots train {folder} train.steps={config.train.steps * 2}\n"
+        f"  slots list",
+        file=sys.stderr,
+    )
+    return 0
+
+
+def _restore(words: list[str], flags: Sequence[str] = ()) -> tuple[Any, set[str], str | None]:
+    from slots import experiment
+
+    target, assignments, given = _split(words, "run folder", flags)
+    wanted = _take(assignments, "step") or "latest"
+    count = _take(assignments, "count")
+    protocol = _take(assignments, "protocol")
+    if protocol is not None:
+        assignments.append(f"eval.protocol={protocol}")
+    step: int | Literal["latest", "best"]
+    if wanted == "best" or wanted == "latest":
+        step = "best" if wanted == "best" else "latest"
+    elif wanted.isdigit():
+        step = int(wanted)
+    else:
+        raise ConfigError(f"step={wanted!r} should be a number, best or latest.")
+    return experiment.restore(target, step=step, overrides=assignments), given, count
+
+
+def _eval(words: list[str]) -> int:
+    from slots import experiment
+
+    run, given, count = _restore(words, ["--json"])
+    if count is not None:
+        raise ConfigError("count= belongs to show; say eval.count= here.")
+    result = experiment.evaluate(run)
+    seeds = [run.experiment.config.train.seed]
+    if "--json" in given:
+        found = {
+            name: {
+                "mean": _number(s.mean),
+                "stderr": _number(s.stderr),
+                "count": s.count,
+                "seeds_mean": _number(s.mean),
+                "seeds_std": None,  # needs at least two seeds
+            }
+            for name, s in result.statistics.items()
+        }
+        print(
+            json.dumps(
+                {
+                    "run": str(run.folder),
+                    "step": run.step,
+                    "seeds": seeds,
+                    "protocol": result.protocol.id,
+                    "metrics": found,
+                }
+            )
+        )
+        return 0
+    print(f"{run.folder} at step {run.step:,}, protocol {result.protocol.id}, seed {seeds[0]}")
+    for name, s in result.statistics.items():
+        print(f"  {name:<18} {s.mean:.4f} ± {s.stderr:.4f}  (n = {s.count})")
+    return 0
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _show(words: list[str]) -> int:
+    from slots.evaluation.figures import write_figures
+
+    run, _, count = _restore(words)
+    if count is not None and not (count.isdigit() and int(count) > 0):
+        raise ConfigError(f"count={count!r} should be a positive number of scenes.")
+    for path in write_figures(run, count=int(count or 8)):
+        print(path)
+    return 0
+
+
+def _list(words: list[str]) -> int:
+    if words:
+        raise ConfigError(f"slots list takes no arguments, got {words[0]!r}.")
+    from slots import presets
+    from slots.data import DataConfig
+    from slots.decoders import DecoderConfig
+    from slots.encoders import EncoderConfig
+    from slots.evaluation import PROTOCOLS
+    from slots.initializers import InitializerConfig
+    from slots.models import ModelConfig
+    from slots.modules import SlotModuleConfig
+    from slots.objectives import ObjectiveConfig
+
+    print("presets (slots train NAME)")
+    for name, path in presets.presets().items():
+        print(f"  {name:<36} {presets.promise(path)}")
+    families = {
+        "model=": ModelConfig,
+        "model.encoder=": EncoderConfig,
+        "model.initializer=": InitializerConfig,
+        "model.module=": SlotModuleConfig,
+        "model.decoder=": DecoderConfig,
+        "objectives": ObjectiveConfig,
+        "data=": DataConfig,
+    }
+    for key, family in families.items():
+        print(key)
+        for name, cls in sorted(family.kinds.items()):
+            print(f"  {name:<36} {(cls.__doc__ or '').splitlines()[0]}")
+    print("protocol=")
+    for name in PROTOCOLS:
+        print(f"  {name}")
+    return 0

@@ -1,0 +1,179 @@
+"""Evaluation of a model on held-out examples."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, PyTree
+
+from slots import metrics
+from slots.config import ConfigError
+from slots.data.base import Dataset
+from slots.evaluation.accumulate import Accumulator, Statistic
+from slots.evaluation.protocols import Protocol, protocol
+from slots.models import Definition, Model
+from slots.types import Batch, Context, Prediction
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """On what and how to evaluate."""
+
+    every: int = 5000
+    """Steps between evaluations while training; the last step is always evaluated."""
+    split: str = "val"
+    count: int | None = 320
+    """First so many examples of the split; null for all."""
+    batch_size: int = 64
+    """Does not change the numbers."""
+    seed: int = 0
+    """Of the draws that evaluation makes (first slots), the same at every step."""
+    protocol: str = "house/image"
+
+    def __post_init__(self) -> None:
+        if self.every < 1 or self.batch_size < 1:
+            raise ConfigError(
+                f"eval.every={self.every} and eval.batch_size={self.batch_size} must be at least 1."
+            )
+        if self.count is not None and self.count < 1:
+            raise ConfigError(f"eval.count={self.count} must be at least 1, or null for all.")
+        wanted = protocol(self.protocol).items
+        if wanted is not None and self.count != wanted:
+            raise ConfigError(
+                f"Protocol {self.protocol} is defined on {wanted} examples, eval.count={self.count}."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found."""
+
+    protocol: Protocol
+    statistics: dict[str, Statistic]
+    per_example: dict[str, np.ndarray]
+    """`index` and a column per metric."""
+
+
+_OF_MASKS = ("fg_ari", "ari", "mbo", "miou", "corloc")
+
+METRICS = (
+    *_OF_MASKS,
+    "mse_mean",
+    "mse_sum",
+    "psnr",
+    *(f"{name}_attention" for name in _OF_MASKS),
+)
+"""Names of all values, in the order they are reported in."""
+
+
+def make_predict(definition: Definition, seed: int) -> Callable[[PyTree, PyTree, Batch], Any]:
+    """A pure function of params, variables and batch that predicts without training.
+
+    Draws depend on the seed and the example's number only.
+    """
+
+    def predict(params: PyTree, variables: PyTree, batch: Batch) -> tuple[Model, Prediction]:
+        model = definition.bind(params)
+        context = Context(step=jnp.int32(0), key=jax.random.key(seed), train=False)
+        prediction, _ = model(batch, context, variables)
+        return model, prediction
+
+    return predict
+
+
+def picture_metrics(
+    model: Model, prediction: Prediction, batch: Batch, max_objects: int
+) -> dict[str, Float[Array, "b"]]:
+    """Every metric that the batch's labels allow, per example.
+
+    Names without an ending come from the decoder's masks, those that end in `_attention` from the
+    slot module's attention.
+    """
+    values = {}
+    drawn = prediction.reconstruction
+    if drawn is not None:
+        pixels = batch.pixels
+        picture = model.to_image(drawn.output)
+        values["mse_mean"] = metrics.reconstruction_error(pixels, picture, reduce="mean")
+        values["mse_sum"] = metrics.reconstruction_error(pixels, picture, reduce="sum")
+        values["psnr"] = metrics.psnr(pixels, picture)
+    if batch.segmentation is None:
+        return values
+    tokens = prediction.tokens
+    attention = prediction.grouping.attention
+    sources = {"_attention": attention.reshape(*attention.shape[:2], *tokens.grid)}
+    if drawn is not None:
+        sources = {"": drawn.masks, **sources}
+    for ending, masks in sources.items():
+        found = _mask_metrics(masks, batch, max_objects)
+        values |= {name + ending: value for name, value in found.items()}
+    return values
+
+
+def _mask_metrics(
+    masks: Float[Array, "b k h w"], batch: Batch, max_objects: int
+) -> dict[str, Float[Array, "b"]]:
+    true = batch.segmentation
+    pred = metrics.labels_from_masks(masks, true.shape[-2:])
+    sizes: Any = {"num_true": max_objects + 1, "num_pred": masks.shape[-3]}
+    counts = metrics.contingency(true, pred, ignore=batch.ignore, **sizes)
+    return {
+        "fg_ari": metrics.adjusted_rand_index_from_counts(counts, ignore_background=True),
+        "ari": metrics.adjusted_rand_index_from_counts(counts),
+        "mbo": metrics.mean_best_overlap_from_counts(counts),
+        "miou": metrics.mean_iou_from_counts(counts),
+        "corloc": metrics.corloc(true, pred, ignore=batch.ignore, **sizes),
+    }
+
+
+class Evaluator:
+    """Evaluates one model on one data set; compiles once."""
+
+    def __init__(
+        self, definition: Definition, dataset: Dataset, config: EvaluationConfig, mesh: Mesh
+    ):
+        self.dataset, self.config, self.mesh = dataset, config, mesh
+        self.protocol = protocol(config.protocol)
+        predict = make_predict(definition, config.seed)
+
+        def measure(params: PyTree, variables: PyTree, batch: Batch) -> dict[str, Any]:
+            model, prediction = predict(params, variables, batch)
+            return picture_metrics(model, prediction, batch, dataset.max_objects)
+
+        everywhere = NamedSharding(mesh, PartitionSpec())
+        self._measure = jax.jit(measure, out_shardings=everywhere)
+
+    def __call__(self, params: PyTree, variables: PyTree) -> Evaluation:
+        """Evaluates the held-out examples of the settings."""
+        config = self.config
+        devices = self.mesh.shape["data"] * self.mesh.shape["fsdp"]
+        size = -(-config.batch_size // devices) * devices
+        place = NamedSharding(self.mesh, PartitionSpec(("data", "fsdp")))
+        found = Accumulator()
+        for batch in self.dataset.held_out(config.split, size, config.count):
+            padded = jax.device_put(_pad(batch, size), place)
+            values = jax.device_get(self._measure(params, variables, padded))
+            found.add(np.asarray(padded.index), values)
+        statistics, table = found.statistics(self.protocol), found.table()
+        order = [n for n in METRICS if n in statistics]  # jit sorts names; readers want ours
+        return Evaluation(
+            self.protocol,
+            {name: statistics[name] for name in order},
+            {name: table[name] for name in ("index", *order)},
+        )
+
+
+def _pad(batch: Batch, size: int) -> Batch:
+    """Repeats the first example up to `size`; its number marks the copies."""
+
+    def pad(x: Any) -> Any:
+        missing = size - x.shape[0]
+        if not missing:
+            return x
+        return np.concatenate([np.asarray(x), np.repeat(np.asarray(x[:1]), missing, axis=0)])
+
+    return jax.tree.map(pad, batch)

@@ -1,0 +1,293 @@
+"""The root of the settings tree, and what is done with it: build, train, restore, evaluate."""
+
+import dataclasses
+import datetime
+import importlib.metadata
+import json
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from slots.config import ConfigError, from_data, leaves, override, replace, to_data
+from slots.data import DataConfig, Dataset
+from slots.evaluation import Evaluation, EvaluationConfig, Evaluator, make_predict
+from slots.models import Definition, Model, ModelConfig
+from slots.objectives import ObjectiveConfig, ReconstructionConfig
+from slots.training import (
+    CheckpointConfig,
+    Checkpoints,
+    LogConfig,
+    MeshConfig,
+    OptimizerConfig,
+    RunError,
+    TrainConfig,
+    Trainer,
+    fit,
+)
+from slots.training.rules import named_leaves
+from slots.types import Batch, Prediction, TrainState
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExperimentConfig:
+    """Everything that decides an experiment. `train.seed` and `data.seed` are separate."""
+
+    name: str
+    """The preset's, as `slots list` prints it."""
+    model: ModelConfig
+    data: DataConfig
+    objectives: tuple[ObjectiveConfig, ...] = (ReconstructionConfig(),)
+    optimizer: OptimizerConfig = OptimizerConfig()
+    train: TrainConfig = TrainConfig()
+    eval: EvaluationConfig = EvaluationConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    mesh: MeshConfig = MeshConfig()
+    log: LogConfig = LogConfig()
+
+    def __post_init__(self) -> None:
+        kinds = [term.kind for term in self.objectives]
+        if not kinds or len(set(kinds)) < len(kinds):
+            raise ConfigError(f"objectives={kinds} must name at least one term, each once.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """An experiment made of its settings: data opened, shapes checked, no arrays yet."""
+
+    config: ExperimentConfig
+    dataset: Dataset
+    definition: Definition
+    trainer: Trainer
+
+
+def build(config: ExperimentConfig) -> Experiment:
+    """Opens the data and builds the model abstractly.
+
+    Raises:
+        ConfigError: data are missing, shapes do not agree, or the mesh does not fit the machine.
+    """
+    dataset = config.data.make()
+    definition = Definition.of(config.model, dataset.image_shape)
+    trainer = Trainer.of(
+        definition, config.objectives, dataset, config.optimizer, config.train, config.mesh
+    )
+    return Experiment(config, dataset, definition, trainer)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A trained, or half-trained, experiment and the folder it lives in."""
+
+    folder: Path
+    experiment: Experiment
+    state: TrainState
+
+    @property
+    def step(self) -> int:
+        """Updates made."""
+        return int(self.state.step)
+
+    @property
+    def params(self) -> Any:
+        """What is evaluated: the moving average where one is kept, else the parameters."""
+        return self.state.params if self.state.ema is None else self.state.ema
+
+    @property
+    def model(self) -> Model:
+        """The model bound to `params`."""
+        return self.experiment.definition.bind(self.params)
+
+    def predict(self, images: Any, seed: int = 0) -> Prediction:
+        """What the model makes of pictures of one's own.
+
+        Args:
+            images: [B,H,W,C] in the size the run was trained on; uint8, or floats in [0, 1].
+            seed: of the first slots.
+
+        Returns:
+            The prediction; `run.model.to_image` brings its output to [0, 1].
+
+        Raises:
+            ConfigError: the pictures have another shape.
+        """
+        images = np.asarray(images)
+        shape = self.experiment.dataset.image_shape
+        if images.ndim != 4 or images.shape[1:] != shape:
+            raise ConfigError(
+                f"predict expects pictures [B, {', '.join(map(str, shape))}], got {images.shape}."
+            )
+        if images.dtype != np.uint8:
+            images = images.astype(np.float32)
+        batch = Batch(image=jnp.asarray(images), index=jnp.arange(len(images), dtype=jnp.int32))
+        predict = make_predict(self.experiment.definition, seed)
+        # The model itself is no array; only the prediction may leave the compiled function.
+        return jax.jit(lambda *args: predict(*args)[1])(self.params, self.state.variables, batch)
+
+
+def train(config: ExperimentConfig, run: str | Path | None = None) -> Run:
+    """Trains `config` in the folder `run`, going on where an earlier call was stopped.
+
+    Args:
+        config: the experiment.
+        run: the run folder; default `runs/<name>-<time>`.
+
+    Raises:
+        ConfigError: the settings do not work, or the folder holds another experiment.
+        RunError: training could not go on; what was saved is safe.
+    """
+    folder = Path(run) if run is not None else default_folder(config.name)
+    _check_folder(folder, config)
+    experiment = build(config)
+    _write_header(folder, experiment)
+    evaluator = Evaluator(
+        experiment.definition, experiment.dataset, config.eval, experiment.trainer.mesh
+    )
+
+    def evaluate_state(state: TrainState, step: int) -> dict[str, dict[str, Any]]:
+        params = state.params if state.ema is None else state.ema
+        result = evaluator(params, state.variables)
+        save_values(folder, step, config.eval.split, result)
+        return {name: s.as_dict() for name, s in result.statistics.items()}
+
+    state = fit(
+        experiment.trainer,
+        folder,
+        checkpoint=config.checkpoint,
+        logging_config=config.log,
+        evaluate=evaluate_state,
+        evaluate_every=config.eval.every,
+    )
+    return Run(folder, experiment, state)
+
+
+def restore(
+    run: str | Path,
+    *,
+    step: int | Literal["latest", "best"] = "latest",
+    overrides: Sequence[str] = (),
+) -> Run:
+    """Reads a run folder. Nothing in it is executed.
+
+    Args:
+        run: the folder.
+        step: which checkpoint.
+        overrides: `key=value` changes that leave the parameters' shapes alone, such as
+            `model.num_slots=11`, `model.module.eval_iterations=7` or `data.path=...`.
+
+    Raises:
+        ConfigError: the folder is no run, or an override is wrong.
+        RunError: no checkpoint is sound, or the overrides change the parameters.
+    """
+    folder = Path(run)
+    config = override(read_config(folder), overrides)
+    # Parameters go where this machine has room, not where they were trained.
+    experiment = build(replace(config, mesh=MeshConfig(), train__batch_size=jax.device_count()))
+    experiment = dataclasses.replace(experiment, config=config)
+    checkpoints = Checkpoints(folder / "checkpoints")
+    wanted = step if isinstance(step, int) else None
+    if step == "best":
+        wanted = checkpoints.best()
+        if wanted is None:
+            raise RunError(f"{folder} has no checkpoint with a measured metric to be best by.")
+    state, _ = checkpoints.restore(experiment.trainer.abstract_state(), wanted)
+    return Run(folder, experiment, state)
+
+
+def evaluate(run: Run) -> Evaluation:
+    """Evaluates a run under its `eval` settings and saves the per-example values with it."""
+    config = run.experiment.config.eval
+    evaluator = Evaluator(
+        run.experiment.definition, run.experiment.dataset, config, run.experiment.trainer.mesh
+    )
+    result = evaluator(run.params, run.state.variables)
+    save_values(run.folder, run.step, config.split, result)
+    return result
+
+
+def default_folder(name: str) -> Path:
+    """`runs/<name>-<time>`."""
+    time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    return Path("runs") / f"{name.replace('/', '-')}-{time}"
+
+
+def read_config(folder: Path) -> ExperimentConfig:
+    """The settings a run folder was trained with.
+
+    Raises:
+        ConfigError: there is no readable `config.json`.
+    """
+    path = folder / "config.json"
+    try:
+        data = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"{folder} is no run folder: it has no config.json.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} cannot be read as JSON: {error}.") from error
+    return from_data(ExperimentConfig, data, "config.json")
+
+
+def _check_folder(folder: Path, config: ExperimentConfig) -> None:
+    """Refuses a folder that holds another experiment; more steps are no other experiment."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"run={folder} is a file, not a folder.")
+    if not (folder / "config.json").exists():
+        if folder.is_dir() and any(folder.iterdir()):
+            raise ConfigError(f"run={folder} is not empty and not a run; choose another folder.")
+        return
+    saved = read_config(folder)
+    before, now = dict(leaves(saved)), dict(leaves(config))
+    for key in {**before, **now}:
+        if key == "train.steps" and now[key] >= before[key]:
+            continue
+        if before.get(key) != now.get(key):
+            raise ConfigError(
+                f"run={folder} holds another experiment: {key} is {before.get(key)!r} there and "
+                f"{now.get(key)!r} here; only train.steps may be raised."
+            )
+
+
+def _write_header(folder: Path, experiment: Experiment) -> None:
+    """Settings, package versions and the parameter table, before step 0."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "grain")
+    versions = {name: importlib.metadata.version(name) for name in ("slots", *names)}
+    versions |= {"python": platform.python_version(), "platform": platform.platform()}
+    versions["devices"] = f"{jax.device_count()} × {jax.devices()[0].device_kind}"
+    _write(folder / "config.json", json.dumps(to_data(experiment.config), indent=2))
+    _write(folder / "versions.json", json.dumps(versions, indent=2))
+    _write(folder / "parameters.txt", parameter_table(experiment))
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".tmp")  # so that a kill leaves the old file or the new one
+    temporary.write_text(text + "\n")
+    temporary.replace(path)
+
+
+def parameter_table(experiment: Experiment) -> str:
+    """Every parameter with shape, dtype and placement, and the total."""
+    params = named_leaves(experiment.trainer.abstract_state().params)
+    rows = [
+        (name, "×".join(map(str, x.shape)) or "1", str(x.dtype), f"{x.size:,}", str(x.sharding.spec))
+        for name, x in params.items()
+    ]
+    total = sum(x.size for x in params.values())
+    rows = [("parameter", "shape", "dtype", "size", "placement"), *rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)) for r in rows]
+    return "\n".join([*(line.rstrip() for line in lines), f"total {total:,}"])
+
+
+def save_values(folder: Path, step: int, split: str, result: Evaluation) -> None:
+    """Writes the per-example values to `evaluations/<split>-<step>.npz`."""
+    place = folder / "evaluations"
+    place.mkdir(exist_ok=True)
+    arrays: dict[str, Any] = dict(result.per_example)
+    np.savez_compressed(place / f"{split}-{step}.npz", **arrays)
+
+

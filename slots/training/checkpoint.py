@@ -1,0 +1,240 @@
+"""Checkpoints by Orbax, with checksums of our own and a fall-back to an older one.
+
+Orbax returns flipped bits silently (0.12), so each array's CRC-32 is saved beside it.
+"""
+
+import dataclasses
+import json
+import logging
+import math
+import shutil
+import zlib
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from slots.config import ConfigError
+from slots.training.rules import named_leaves
+
+log = logging.getLogger("slots")
+
+
+class RunError(RuntimeError):
+    """A run cannot go on or be read; one sentence that says why and what is safe."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """When to save, and what to keep."""
+
+    every: int = 1000
+    """Steps between checkpoints; the last step is always saved."""
+    keep_latest: int = 2
+    """2 or more lets a damaged newest one fall back to the one before."""
+    keep_best: int = 1
+    """How many of the best by `best_metric` to keep besides; 0 for none."""
+    best_metric: str = "fg_ari"
+    """A metric of the evaluation; higher is better."""
+
+    def __post_init__(self) -> None:
+        if self.every < 1 or self.keep_latest < 1 or self.keep_best < 0:
+            raise ConfigError(
+                f"checkpoint.every={self.every} and keep_latest={self.keep_latest} must be at "
+                f"least 1, keep_best={self.keep_best} at least 0."
+            )
+
+
+def _flat(state: PyTree) -> dict[str, Any]:
+    return {name.replace("/", "."): leaf for name, leaf in named_leaves(state).items()}
+
+
+def _records(arrays: dict[str, Any]) -> dict[str, list[Any]]:
+    """Shape, dtype and checksum of each array, as JSON."""
+    host = jax.device_get(arrays)
+    return {
+        name: [list(x.shape), str(x.dtype), zlib.crc32(np.ascontiguousarray(x).tobytes())]
+        for name, x in ((name, np.asarray(x)) for name, x in host.items())
+    }
+
+
+class Checkpoints:
+    """The checkpoints of one run: asynchronous, atomic, newest and best kept."""
+
+    def __init__(self, folder: Path, config: CheckpointConfig | None = None):
+        """Opens `folder`; without `config` for reading only."""
+        import orbax.checkpoint as ocp
+        from orbax.checkpoint.checkpoint_managers import preservation_policy as keep
+
+        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports each phase of a save
+        self.folder = folder.absolute()
+        self.writable = config is not None
+        options: dict[str, Any] = {"read_only": True, "create": False}
+        if config is not None:
+            policies: list[Any] = [keep.LatestN(config.keep_latest)]
+            if config.keep_best:
+                policies.append(
+                    keep.BestN(
+                        get_metric_fn=lambda metrics: metrics["best"],
+                        n=config.keep_best,
+                        reverse=False,
+                    )
+                )
+            options = {
+                "create": True,
+                # Without best_fn Orbax never writes the metrics that BestN reads.
+                "best_fn": lambda metrics: metrics["best"],
+                "preservation_policy": keep.AnyPreservationPolicy(policies),
+                "enable_async_checkpointing": True,
+            }
+        elif not self.folder.is_dir():
+            raise RunError(f"{self.folder} has no checkpoints.")
+        self._ocp = ocp
+        self._manager = ocp.CheckpointManager(
+            self.folder,
+            item_names=("arrays", "records"),
+            options=ocp.CheckpointManagerOptions(**options),
+        )
+
+    def save(self, step: int, state: PyTree, best: float = -math.inf) -> None:
+        """Starts saving `state`; returns once the arrays are copied.
+
+        Args:
+            step: updates made; must be newer than what is saved.
+            state: any pytree of arrays.
+            best: value of the metric that decides what is best; NaN counts as none.
+
+        Raises:
+            RunError: this save, or the one before it that was still under way, failed.
+        """
+        if step in self._manager.all_steps():
+            return
+        arrays = _flat(state)
+        try:
+            self._manager.save(
+                step,
+                args=self._ocp.args.Composite(
+                    arrays=self._ocp.args.StandardSave(arrays),
+                    records=self._ocp.args.JsonSave(_records(arrays)),
+                ),
+                # Orbax deletes the best checkpoint when it meets a NaN.
+                metrics={"best": -math.inf if math.isnan(best) else float(best)},
+                force=True,
+            )
+        except (ValueError, OSError) as error:
+            raise self._failed(step, error) from error
+
+    def wait(self) -> None:
+        """Returns when all saves are on disk.
+
+        Raises:
+            RunError: one of them failed.
+        """
+        try:
+            self._manager.wait_until_finished()
+            self._manager.check_for_errors()
+        except (ValueError, OSError) as error:
+            raise self._failed(None, error) from error
+
+    def _failed(self, step: int | None, error: Exception) -> RunError:
+        full = "RESOURCE_EXHAUSTED" in str(error) or "No space left" in str(error)
+        reason = "the disk is full" if full else (str(error).splitlines() or ["unknown"])[0]
+        what = "A checkpoint" if step is None else f"The checkpoint of step {step}, or one before,"
+        kept = [s for s in self.steps() if s != step]
+        left = f"step {kept[0]} is kept" if kept else "no checkpoint was finished before it"
+        return RunError(f"{what} could not be saved in {self.folder}: {reason}; {left}.")
+
+    def close(self) -> None:
+        """Waits, and releases Orbax's threads."""
+        self.wait()
+        self._manager.close()
+
+    def steps(self) -> list[int]:
+        """Saved steps, newest first."""
+        return sorted(self._manager.all_steps(read=True), reverse=True)
+
+    def best(self) -> int | None:
+        """The saved step with the best metric; None where none was measured."""
+        values = {}
+        for step in self.steps():
+            try:
+                metrics = json.loads((self.folder / str(step) / "metrics/metrics").read_text())
+                values[step] = metrics["best"]
+            except (OSError, ValueError, KeyError):
+                continue
+        finite = {step: v for step, v in values.items() if math.isfinite(v)}
+        return max(finite, key=lambda s: (finite[s], s)) if finite else None
+
+    def restore(self, target: PyTree, step: int | None = None) -> tuple[PyTree, int]:
+        """The newest sound checkpoint, or that of `step`.
+
+        Damaged ones are reported and passed over; when the folder is open for writing they are
+        moved to `damaged/` beside it, so that later saves are not taken for old ones.
+
+        Args:
+            target: abstract state (shapes, dtypes, shardings); the mesh may differ from the saved.
+            step: this one and no other.
+
+        Raises:
+            RunError: there is none, none is sound, or they belong to another model.
+        """
+        steps = self.steps()
+        if not steps:
+            raise RunError(f"{self.folder} has no finished checkpoint.")
+        if step is not None and step not in steps:
+            raise RunError(f"{self.folder} has no checkpoint of step {step}; it has {steps}.")
+        for candidate in steps if step is None else [step]:
+            try:
+                state = self._read(candidate, target)
+            except RunError:
+                raise
+            # Orbax raises whatever the damaged file provoked: ValueError, KeyError, bare Exception.
+            except Exception as error:
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                log.warning("Checkpoint %d is damaged and passed over: %s", candidate, reason)
+                self._set_aside(candidate)
+                continue
+            return state, candidate
+        raise RunError(f"No checkpoint in {self.folder} is sound (tried {steps}).")
+
+    def _read(self, step: int, target: PyTree) -> PyTree:
+        arrays = _flat(target)
+        records = self._manager.restore(
+            step, args=self._ocp.args.Composite(records=self._ocp.args.JsonRestore())
+        )["records"]
+        for name, leaf in arrays.items():
+            saved = records.get(name)
+            if saved is None or tuple(saved[0]) != leaf.shape or saved[1] != str(leaf.dtype):
+                found = "nothing" if saved is None else f"{saved[1]}{saved[0]}"
+                raise RunError(
+                    f"Checkpoint {step} in {self.folder} is of another configuration: "
+                    f"{name} should be {leaf.dtype}{list(leaf.shape)}, it holds {found}."
+                )
+        surplus = sorted(set(records) - set(arrays))
+        if surplus:
+            raise RunError(
+                f"Checkpoint {step} in {self.folder} is of another configuration: "
+                f"it holds {surplus[0]}, which this one has not."
+            )
+        restored = self._manager.restore(
+            step,
+            args=self._ocp.args.Composite(arrays=self._ocp.args.StandardRestore(arrays)),
+        )["arrays"]
+        for name, record in _records(restored).items():
+            if record != records[name]:
+                raise ValueError(f"{name} does not have the checksum it was saved with")
+        return jax.tree.unflatten(
+            jax.tree.structure(target), [restored[name] for name in arrays]
+        )
+
+    def _set_aside(self, step: int) -> None:
+        if not self.writable:
+            return
+        aside = self.folder.parent / "damaged"
+        aside.mkdir(exist_ok=True)
+        place = aside / str(step)
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.move(self.folder / str(step), place)
+        self._manager.reload()

@@ -1,0 +1,135 @@
+"""What a run writes while it trains: `metrics.jsonl`, TensorBoard files, a progress line."""
+
+import dataclasses
+import json
+import math
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from slots.config import ConfigError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LogConfig:
+    """How often to report, and where to."""
+
+    every: int = 100
+    """Steps between lines of metrics; the host waits for the device only then."""
+    tensorboard: bool = True
+    """Writes event files to `tensorboard/` in the run folder."""
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ConfigError(f"log.every={self.every} must be at least 1.")
+
+
+def finite_or_none(value: Any) -> Any:
+    """JSON has no NaN: undefined values become null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The records of a `metrics.jsonl`; a last line cut short by a kill is left out."""
+    if not path.exists():
+        return []
+    records = []
+    for line in path.read_text().splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return records
+
+
+class MetricsLog:
+    """Appends records to `metrics.jsonl` and TensorBoard.
+
+    On resume, lines past the restored step are dropped, so that each step stands there once.
+    """
+
+    def __init__(self, folder: Path, config: LogConfig, *, step: int):
+        self.path = folder / "metrics.jsonl"
+        kept = [r for r in read_records(self.path) if r.get("step", 0) <= step]
+        temporary = self.path.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(r) + "\n" for r in kept))
+        temporary.replace(self.path)
+        self._file: TextIO = self.path.open("a")
+        self._writer: Any = None
+        if config.tensorboard:
+            from tensorboardX import SummaryWriter
+
+            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step or None)
+
+    def write(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
+        """One record: step, kind (`train` or a split's name) and values (numbers or groups)."""
+        clean = {
+            k: {n: finite_or_none(v) for n, v in value.items()}
+            if isinstance(value, Mapping)
+            else finite_or_none(value)
+            for k, value in values.items()
+        }
+        self._file.write(json.dumps({"step": step, "kind": kind, **clean}) + "\n")
+        self._file.flush()
+        if self._writer is None:
+            return
+        for name, value in clean.items():
+            number = value.get("mean") if isinstance(value, Mapping) else value
+            if isinstance(number, int | float):
+                self._writer.add_scalar(f"{kind}/{name}", number, step)
+
+    def close(self) -> None:
+        """Flushes and closes the files."""
+        self._file.close()
+        if self._writer is not None:
+            self._writer.close()
+
+
+class Progress:
+    """One line with step, loss, steps/s, images/s and time left."""
+
+    def __init__(self, total: int, batch_size: int, *, start: int, out: TextIO | None = None):
+        self.total, self.batch_size = total, batch_size
+        self.out = out or sys.stderr
+        self._last_step, self._last_time = start, time.perf_counter()
+        self._open = False
+
+    def show(self, step: int, loss: float) -> dict[str, float]:
+        """Prints the line; on a terminal it stays in place.
+
+        Returns:
+            `steps_per_second` and `images_per_second` since the last call.
+        """
+        now = time.perf_counter()
+        rate = (step - self._last_step) / max(now - self._last_time, 1e-9)
+        self._last_step, self._last_time = step, now
+        left = (self.total - step) / rate if rate > 0 else 0.0
+        line = (
+            f"step {step:,}/{self.total:,} | loss {loss:.5f} | {rate:.1f} steps/s | "
+            f"{rate * self.batch_size:,.0f} images/s | {clock(left)} left"
+        )
+        in_place = self.out.isatty()
+        print(f"\r{line}\x1b[K" if in_place else line, end="" if in_place else "\n", file=self.out)
+        self.out.flush()
+        self._open = in_place
+        return {"steps_per_second": rate, "images_per_second": rate * self.batch_size}
+
+    def say(self, text: str) -> None:
+        """A line of its own, below the progress line."""
+        print(("\n" if self._open else "") + text, file=self.out, flush=True)
+        self._open = False
+
+    def pause(self) -> None:
+        """Leaves what happened since the last call out of the rates."""
+        self._last_time = time.perf_counter()
+
+
+def clock(seconds: float) -> str:
+    """`m:ss`, or `h:mm:ss` from an hour on."""
+    total = round(seconds)
+    hours, minutes, rest = total // 3600, total // 60 % 60, total % 60
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

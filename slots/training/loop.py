@@ -1,0 +1,324 @@
+"""The training loop: mesh, state, step, data, logging, evaluation, checkpoints."""
+
+import contextlib
+import dataclasses
+import logging
+import math
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+from jaxtyping import PyTree
+
+from slots.config import ConfigError
+from slots.data.base import Dataset
+from slots.models import Definition
+from slots.objectives import ObjectiveConfig
+from slots.training.checkpoint import CheckpointConfig, Checkpoints, RunError
+from slots.training.log import LogConfig, MetricsLog, Progress
+from slots.training.mesh import (
+    MeshConfig,
+    batch_divisor,
+    batch_sharding,
+    like_params,
+    param_shardings,
+    replicated,
+)
+from slots.training.optim import OptimizerConfig
+from slots.training.step import Compiled, TrainStep, init_state
+from slots.types import Batch, TrainState
+
+log = logging.getLogger("slots")
+
+_SHOWN = ("fg_ari", "ari", "mbo", "mse_mean")
+"""Metrics in the line that reports an evaluation; all of them are in the files."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Length, batch and seed of training."""
+
+    steps: int = 500_000
+    """Optimizer updates in all; may be raised when a run goes on."""
+    batch_size: int = 64
+    """Examples per update, over all devices and micro-batches."""
+    seed: int = 0
+    """Of parameters and draws; the data has its own."""
+    accumulate: int = 1
+    """Micro-batches per update."""
+    max_skipped: int = 100
+    """Updates that may be skipped for a loss or gradient that is not finite before the run ends."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "accumulate"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"train.{name}={getattr(self, name)} must be at least 1.")
+        if self.batch_size % self.accumulate:
+            raise ConfigError(
+                f"train.batch_size={self.batch_size} does not divide into "
+                f"train.accumulate={self.accumulate} micro-batches."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Trainer:
+    """Everything static about a training run."""
+
+    definition: Definition
+    objectives: Sequence[ObjectiveConfig]
+    dataset: Dataset
+    optimizer: OptimizerConfig
+    train: TrainConfig
+    mesh_config: MeshConfig
+    mesh: Mesh
+
+    @classmethod
+    def of(
+        cls,
+        definition: Definition,
+        objectives: Sequence[ObjectiveConfig],
+        dataset: Dataset,
+        optimizer: OptimizerConfig,
+        train: TrainConfig,
+        mesh: MeshConfig,
+    ) -> "Trainer":
+        """Makes the mesh and checks that the batch divides over it.
+
+        Raises:
+            ConfigError: too few devices, or a batch that does not divide.
+        """
+        made = mesh.make()
+        divisor = batch_divisor(made) * train.accumulate
+        if train.batch_size % divisor:
+            raise ConfigError(
+                f"train.batch_size={train.batch_size} must be a multiple of {divisor} "
+                f"(mesh data × fsdp × accumulate)."
+            )
+        return cls(definition, objectives, dataset, optimizer, train, mesh, made)
+
+    def abstract_state(self) -> TrainState:
+        """Shapes, dtypes and placements of the state; makes no array."""
+        shapes = jax.eval_shape(self._init)
+        places = param_shardings(shapes.params, self.mesh, self.mesh_config.rules)
+        everywhere = replicated(self.mesh)
+
+        def follow(tree: PyTree) -> PyTree:
+            return like_params(tree, shapes.params, places, self.mesh)
+
+        shardings = TrainState(
+            params=places,
+            variables=jax.tree.map(lambda _: everywhere, shapes.variables),
+            opt_state=follow(shapes.opt_state),
+            ema=follow(shapes.ema),
+            step=everywhere,
+            skipped=everywhere,
+        )
+        return jax.tree.map(
+            lambda s, place: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place),
+            shapes,
+            shardings,
+        )
+
+    def _init(self) -> TrainState:
+        key = jax.random.key(self.train.seed)
+        return init_state(self.definition, self.optimizer, self.train.steps, key)
+
+    def init(self) -> TrainState:
+        """A fresh state, each array made where it belongs."""
+        shardings = jax.tree.map(lambda s: s.sharding, self.abstract_state())
+        return jax.jit(self._init, out_shardings=shardings)()
+
+    def step(self) -> Compiled:
+        """The compiled update; donates the state."""
+        shardings = jax.tree.map(lambda s: s.sharding, self.abstract_state())
+        update = TrainStep(
+            self.definition,
+            self.objectives,
+            self.optimizer,
+            self.train.steps,
+            self.train.seed,
+            self.train.accumulate,
+        )
+        return jax.jit(
+            update,
+            in_shardings=(shardings, batch_sharding(self.mesh)),
+            out_shardings=(shardings, replicated(self.mesh)),
+            donate_argnums=0,
+        )
+
+    def batches(self, start: int) -> Iterator[Batch]:
+        """Batches from step `start` on, on the mesh."""
+        place = batch_sharding(self.mesh)
+        for batch in self.dataset.train(self.train.batch_size, start=start):
+            yield jax.device_put(batch, place)
+
+
+Evaluator = Callable[[TrainState, int], dict[str, dict[str, Any]]]
+"""State and step to metrics: name to `mean`, `stderr`, `count`."""
+
+
+class _Stop:
+    """Notes SIGTERM and SIGINT, so that the loop can save before it ends."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield  # only the main thread may set handlers
+            return
+        old = {s: signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:
+            signal.default_int_handler(number, frame)  # asked twice: stop at once
+        self.signal = number
+
+
+class Interrupted(RunError):
+    """Training was asked to stop and has saved; `code` is the exit status that is customary."""
+
+    def __init__(self, step: int, number: int, folder: Path):
+        super().__init__(
+            f"Stopped by {signal.Signals(number).name} at step {step:,}, which is saved; "
+            f"go on with: slots train {folder}"
+        )
+        self.code = 128 + number
+
+
+def fit(
+    trainer: Trainer,
+    folder: Path,
+    *,
+    checkpoint: CheckpointConfig,
+    logging_config: LogConfig,
+    evaluate: Evaluator,
+    evaluate_every: int,
+) -> TrainState:
+    """Trains the run in `folder` to its last step, from its newest sound checkpoint if it has one.
+
+    Killed anywhere and called again, it ends with bitwise the same parameters on the same number
+    and kind of devices and cores: data, draws and schedules are functions of the step.
+
+    Raises:
+        RunError: too many steps were not finite, or a checkpoint could not be saved.
+        Interrupted: SIGTERM or SIGINT; the state was saved.
+    """
+    checkpoints = Checkpoints(folder / "checkpoints", checkpoint)
+    state = None
+    if checkpoints.steps():
+        state, restored = checkpoints.restore(trainer.abstract_state())
+        log.info("Going on from step %s.", f"{restored:,}")
+    if state is None:
+        state = trainer.init()
+    session = _Session(
+        trainer, folder, checkpoints, checkpoint, logging_config, evaluate, evaluate_every
+    )
+    try:
+        return session.run(state)
+    finally:
+        session.records.close()
+        with contextlib.suppress(RunError):
+            checkpoints.close()
+
+
+class _Session:
+    """One stretch of training, from wherever the state is to the last step."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        folder: Path,
+        checkpoints: Checkpoints,
+        checkpoint: CheckpointConfig,
+        logging_config: LogConfig,
+        evaluate: Evaluator,
+        evaluate_every: int,
+    ):
+        self.trainer, self.folder = trainer, folder
+        self.checkpoints, self.checkpoint = checkpoints, checkpoint
+        self.logging_config = logging_config
+        self.evaluate, self.evaluate_every = evaluate, evaluate_every
+        self.total = trainer.train.steps
+        self.records: MetricsLog
+        self.progress: Progress
+
+    def run(self, state: TrainState) -> TrainState:
+        step = int(state.step)
+        self.records = MetricsLog(self.folder, self.logging_config, step=step)
+        self.progress = Progress(self.total, self.trainer.train.batch_size, start=step)
+        if step >= self.total:
+            return state
+        update, stop = self.trainer.step(), _Stop()
+        previous: Any = None
+        with stop.watching():
+            for batch in self.trainer.batches(step):
+                state, metrics = update(state, batch)
+                step += 1
+                # The host stays one step ahead of the device, no more: batches take memory.
+                jax.block_until_ready(previous)
+                previous = metrics
+                if step % self.logging_config.every == 0 or step == self.total:
+                    self._report(step, metrics, state)
+                best = self._evaluate(step, state)
+                due = step % self.checkpoint.every == 0 or step == self.total
+                if due or best is not None or stop.signal is not None:
+                    self.checkpoints.save(step, state, -math.inf if best is None else best)
+                if stop.signal is not None and step < self.total:
+                    self.checkpoints.wait()
+                    raise Interrupted(step, stop.signal, self.folder)
+                if step == self.total:
+                    break
+            self.checkpoints.wait()
+        return state
+
+    def _report(self, step: int, metrics: Any, state: TrainState) -> None:
+        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        skipped = int(state.skipped)
+        rates = self.progress.show(step, values["loss"])
+        self.records.write(step, "train", {**values, "skipped": skipped, **rates})
+        if skipped > self.trainer.train.max_skipped:
+            self.checkpoints.save(step, state)
+            self.checkpoints.wait()
+            raise RunError(
+                f"{skipped} steps had a loss or gradient that was not finite (train.max_skipped="
+                f"{self.trainer.train.max_skipped}); the last good state is saved at step {step:,}."
+            )
+        if skipped:
+            self.progress.say(f"{skipped} steps so far were not finite and left the state alone.")
+
+    def _evaluate(self, step: int, state: TrainState) -> float | None:
+        """The metric that decides what is best, where an evaluation is due."""
+        if step % self.evaluate_every and step != self.total:
+            return None
+        results = self.evaluate(state, step)
+        self.records.write(step, "val", results)
+        shown = "  ".join(
+            f"{name} {r['mean']:.4f} ± {r['stderr']:.4f} (n = {r['count']})"
+            for name, r in results.items()
+            if name in _SHOWN and not math.isnan(r["mean"])
+        )
+        self.progress.say(f"step {step:,} val  {shown}")
+        self.progress.pause()
+        chosen = results.get(self.checkpoint.best_metric)
+        return None if chosen is None else float(chosen["mean"])
+
+
+def use_compilation_cache() -> None:
+    """Keeps compiled programs in `$SLOTS_CACHE` (default `~/.cache/slots`) between processes."""
+    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "slots"
+    folder = Path(os.environ.get("SLOTS_CACHE", default)) / "xla"
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

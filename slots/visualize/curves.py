@@ -1,0 +1,134 @@
+"""How a run went: losses, scores and learning rates over the steps."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from slots.visualize.canvas import TEXT, plain_style
+from slots.visualize.colors import slot_colors
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.figure
+
+_SPREADS = ("stderr", "std")
+_DENSE = 100
+"""Curves of more points than this are drawn pale, with their moving average over them."""
+
+
+def training_curves(
+    records: Sequence[Mapping[str, Any]], names: Sequence[str] | None = None
+) -> "matplotlib.figure.Figure":
+    """A panel for each quantity over the step; losses are logarithmic where all are positive.
+
+    A quantity may be missing from some records. Its value is a number; a group with `mean` and
+    `stderr` or `std`, which becomes a band of that half-width; or a list with one number for each
+    seed, drawn as their mean and standard deviation. Other groups are named `outer/inner`. A number
+    called `<name>_stderr` or `<name>_std` is the band of `<name>`. Points that are not finite are
+    gaps; text is passed over.
+
+    Args:
+        records: each with an integer `step`, as the lines of a run's `metrics.jsonl`.
+        names: quantities to draw, in order. None: all, losses first and learning rates last.
+
+    Raises:
+        ValueError: no records, one without a step, or a name that none of them has.
+    """
+    from matplotlib.figure import Figure
+
+    curves = _curves(records)
+    if names is None:
+        names = sorted(curves, key=lambda name: 2 * _is_rate(name) - ("loss" in name))
+    for name in names:
+        if name not in curves:
+            raise ValueError(f"no record has {name!r}; they have {', '.join(curves)}.")
+    columns = min(3, len(names))
+    rows = -(-len(names) // columns)
+    with plain_style():
+        size = (3.3 * columns, 2.2 * rows + 0.1)
+        figure = Figure(figsize=size, facecolor="white", dpi=100, layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False)
+        for i, cell in enumerate(axes.flat):
+            if i < len(names):
+                _draw(cell, names[i], np.array(curves[names[i]], float))
+            else:
+                cell.remove()
+        for i in range(columns):
+            axes.flat[len(names) - 1 - i].set_xlabel("step", color=TEXT, size=9)
+        return figure
+
+
+def _is_rate(name: str) -> bool:
+    return "learning_rate" in name or name.split("/")[-1] == "lr"
+
+
+def _curves(records: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float, float, float]]]:
+    """(step, mean, spread) by name, in the order of first appearance."""
+    curves: dict[str, list[tuple[float, float, float]]] = {}
+    for i, record in enumerate(records):
+        if "step" not in record:
+            raise ValueError(f"record {i} has no `step`; it has {', '.join(record)}.")
+        points = dict(_points("", {k: v for k, v in record.items() if k != "step"}))
+        for name, (mean, spread) in points.items():
+            base, _, kind = name.rpartition("_")
+            if kind in _SPREADS and base in points:
+                continue
+            for kind in _SPREADS:
+                spread = points.get(f"{name}_{kind}", (spread, 0.0))[0]
+            curves.setdefault(name, []).append((float(record["step"]), mean, spread))
+    if not curves:
+        raise ValueError("`records` hold no numbers to draw.")
+    return curves
+
+
+def _points(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, tuple[float, float]]]:
+    """Every quantity of a record as (name, (mean, spread))."""
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            if "mean" in value:
+                spread = next((value[kind] for kind in _SPREADS if kind in value), 0.0)
+                yield name, (float(value["mean"]), float(spread))
+            else:
+                yield from _points(f"{name}/", value)
+        elif isinstance(value, str | bool) or value is None:
+            continue
+        elif (seeds := np.asarray(value)).ndim <= 1 and np.issubdtype(seeds.dtype, np.number):
+            yield name, (float(seeds.mean()), float(seeds.std()))
+
+
+def _draw(axes: "matplotlib.axes.Axes", name: str, points: np.ndarray) -> None:
+    """One panel; `points` [n, 3] hold step, mean and spread."""
+    from matplotlib.ticker import MaxNLocator
+
+    steps, means, spreads = points[np.argsort(points[:, 0], kind="stable")].T
+    means = np.where(np.isfinite(means), means, np.nan)
+    spreads = np.where(np.isfinite(spreads), spreads, 0.0)
+    color = slot_colors(5)[4]
+    positive = means[np.isfinite(means)] > 0
+    if "loss" in name and positive.size and positive.all():
+        axes.set_yscale("log")
+        # A band that reaches zero would stretch a logarithmic axis without end.
+        spreads = np.minimum(spreads, 0.9 * np.where(np.isfinite(means), means, 1.0))
+    if spreads.any():
+        axes.fill_between(steps, means - spreads, means + spreads, color=color, alpha=0.2, lw=0)
+    dense = len(steps) > _DENSE
+    marker = "o" if len(steps) <= 20 else ""
+    axes.plot(steps, means, color=color, lw=1.3, alpha=0.3 if dense else 1, marker=marker, ms=3)
+    if dense:
+        axes.plot(steps, _moving_average(means, len(steps) // 40), color=color, lw=1.5)
+    axes.set_title(name.replace("_", " "), size=10, color=TEXT)
+    axes.grid(color="#e6e6e6", lw=0.6)
+    axes.tick_params(labelsize=8, colors=TEXT)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+
+
+def _moving_average(values: np.ndarray, half: int) -> np.ndarray:
+    """Mean over up to `half` neighbours on either side, NaN left out; NaN where all are."""
+    finite = np.isfinite(values)
+    kernel = np.ones(2 * half + 1)
+    total = np.convolve(np.where(finite, values, 0.0), kernel, mode="full")[half:-half]
+    count = np.convolve(finite.astype(float), kernel, mode="full")[half:-half]
+    return np.where(count > 0, total / np.maximum(count, 1.0), np.nan)

@@ -1,0 +1,189 @@
+"""Scenes side by side: pictures, label maps, reconstructions and what each slot drew."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from slots.visualize.arrays import (
+    Array,
+    check_axes,
+    resize_labels,
+    to_labels,
+    to_masks,
+    to_rgb,
+)
+from slots.visualize.canvas import TEXT, caption, draw, frame, image_grid, legend, plain_style
+from slots.visualize.colors import hex_colors, tint
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+
+_BACKGROUND = "#777777"
+
+
+def segmentation_overlay(
+    images: Array, labels: Array, *, ignore: Array | None = None, columns: int = 6
+) -> "matplotlib.figure.Figure":
+    """Pictures in grey, each labelled region washed and outlined with its colour.
+
+    Args:
+        images: [B, H, W, C], floats in [0, 1] or uint8, C = 1 or 3.
+        labels: integers [B, Hs, Ws] of any size; 0 = background, label i + 1 has colour i.
+        ignore: bool [B, Hs, Ws]; True where pixels do not count, which are striped.
+        columns: pictures in a row.
+
+    Raises:
+        ValueError: a shape does not fit; labels are not integers from 0 up.
+    """
+    pictures = to_rgb("images", images, "scenes H W C")
+    label_maps = to_labels("labels", labels, f"{len(pictures)} Hs Ws")
+    hidden: list[np.ndarray | None] = [None] * len(pictures)
+    if ignore is not None:
+        shape = "{} {} {}".format(*label_maps.shape)
+        hidden = list(check_axes("ignore", ignore, shape).astype(bool))
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    with plain_style():
+        figure, axes = image_grid((rows, columns), _aspect(pictures), titles=[""] * columns)
+        for i, cell in enumerate(axes.flat):
+            if i < len(pictures):
+                draw(cell, tint(pictures[i], label_maps[i], hidden[i]))
+            else:
+                cell.remove()
+        return figure
+
+
+def reconstruction_grid(
+    images: Array,
+    reconstructions: Array,
+    masks: Array,
+    *,
+    segmentation: Array | None = None,
+    background: int | None = None,
+) -> "matplotlib.figure.Figure":
+    """A row for each scene: input, true objects, reconstruction, predicted masks, error.
+
+    Predicted masks are drawn as the component that owns most of each pixel. A true object has the
+    colour of the slot that covers most of it, each slot being used once (largest overlaps first).
+
+    Args:
+        images: [B, H, W, C], floats in [0, 1] or uint8, C = 1 or 3.
+        reconstructions: [B, H, W, C] in the images' range.
+        masks: [B, M, h, w] in [0, 1], of any size.
+        segmentation: true labels, integers [B, Hs, Ws], 0 = background; adds a column.
+        background: component of `masks` that is no object and stays grey; -1 for the last.
+
+    Raises:
+        ValueError: a shape does not fit, or there is no such component.
+    """
+    pictures = to_rgb("images", images, "scenes H W C")
+    drawn = to_rgb("reconstructions", reconstructions, "{} {} {} C".format(*pictures.shape))
+    weights = to_masks("masks", masks, f"{len(pictures)} M h w")
+    owners = _owners(weights, background)
+    error = np.abs(pictures - drawn).mean(axis=-1)
+    largest = float(np.nan_to_num(error).max()) or 1.0
+    titles = ["input", "reconstruction", "predicted masks", f"error (white = {largest:.2g})"]
+    truth = None
+    if segmentation is not None:
+        truth = to_labels("segmentation", segmentation, f"{len(pictures)} Hs Ws")
+        titles.insert(1, "true objects")
+    with plain_style():
+        shape = (len(pictures), len(titles))
+        figure, axes = image_grid(shape, _aspect(pictures), titles=titles, footer=True)
+        for i, row in enumerate(axes):
+            cells = iter(row)
+            draw(next(cells), pictures[i])
+            if truth is not None:
+                draw(next(cells), tint(pictures[i], _like_slots(truth[i], owners[i])))
+            draw(next(cells), drawn[i])
+            draw(next(cells), tint(pictures[i], owners[i]))
+            cell = next(cells)
+            cell.imshow(error[i], cmap="gray", vmin=0, vmax=largest, aspect="auto")
+            frame(cell)
+        names, colors = _components(weights.shape[1], background)
+        legend(figure, "slot", [name.removeprefix("slot ") for name in names], colors)
+        return figure
+
+
+def slot_parts(
+    images: Array, parts: Array, masks: Array, *, background: int | None = None
+) -> "matplotlib.figure.Figure":
+    """A row for each scene: input, reconstruction, and each component's drawing where it shows.
+
+    A drawing is mixed with a checkerboard by its mask. Under it stands its share of the picture's
+    pixels, the mean of the mask.
+
+    Args:
+        images: [B, H, W, C], floats in [0, 1] or uint8, C = 1 or 3.
+        parts: [B, M, H, W, C] in the images' range, what each component draws alone.
+        masks: [B, M, H, W] in [0, 1], summing to 1 over M.
+        background: component that is called so; -1 for the last.
+
+    Raises:
+        ValueError: a shape does not fit, or there is no such component.
+    """
+    pictures = to_rgb("images", images, "scenes H W C")
+    scenes, height, width = pictures.shape[:3]
+    drawn = to_rgb("parts", parts, f"{scenes} M {height} {width} C")
+    count = drawn.shape[1]
+    weights = to_masks("masks", masks, f"{scenes} {count} {height} {width}")[..., None]
+    names, colors = _components(count, background)
+    board = _checkerboard(height, width)
+    with plain_style():
+        figure, axes = image_grid(
+            (scenes, count + 2),
+            _aspect(pictures),
+            titles=["input", "reconstruction", *names],
+            colors=[TEXT, TEXT, *colors],
+            captions=True,
+            width=1.2,
+        )
+        for i, row in enumerate(axes):
+            draw(row[0], pictures[i])
+            draw(row[1], (drawn[i] * weights[i]).sum(axis=0).clip(0, 1))
+            for k, cell in enumerate(row[2:]):
+                draw(cell, drawn[i, k] * weights[i, k] + board * (1 - weights[i, k]))
+                caption(cell, f"{100 * weights[i, k].mean():.1f} %")
+        return figure
+
+
+def _aspect(pictures: Float[np.ndarray, "b h w 3"]) -> float:
+    return pictures.shape[1] / pictures.shape[2]
+
+
+def _components(count: int, background: int | None) -> tuple[list[str], list[str]]:
+    """Name and colour of every component."""
+    names, colors = [f"slot {k}" for k in range(count)], hex_colors(count)
+    if background is not None:
+        if not -count <= background < count:
+            raise ValueError(f"`background`={background} is none of the {count} components.")
+        names[background], colors[background] = "background", _BACKGROUND
+    return names, colors
+
+
+def _owners(masks: Float[np.ndarray, "b m h w"], background: int | None) -> np.ndarray:
+    """Label k + 1 where component k is the largest, 0 where the background is [b, h, w]."""
+    names, _ = _components(masks.shape[1], background)
+    labels = np.array([0 if name == "background" else k + 1 for k, name in enumerate(names)])
+    return labels[masks.argmax(axis=1)]
+
+
+def _like_slots(truth: Int[np.ndarray, "h w"], owners: Int[np.ndarray, "hs ws"]) -> np.ndarray:
+    """The true label map with the labels of the slots that cover its objects."""
+    owners = resize_labels(owners, truth.shape)
+    overlap = np.zeros((truth.max() + 1, max(owners.max(), truth.max()) + 1), int)
+    np.add.at(overlap, (truth, owners), 1)
+    renamed = np.zeros(len(overlap), int)
+    overlap[0], overlap[:, 0] = -1, -1
+    while (overlap >= 0).any():
+        label, slot = np.unravel_index(overlap.argmax(), overlap.shape)
+        renamed[label] = slot
+        overlap[label], overlap[:, slot] = -1, -1
+    return renamed[truth]
+
+
+def _checkerboard(height: int, width: int) -> Float[np.ndarray, "h w 1"]:
+    side = max(1, max(height, width) // 16)
+    rows, columns = np.ogrid[:height, :width]
+    return np.where((rows // side + columns // side) % 2, 1.0, 0.86).astype(np.float32)[..., None]

@@ -1,0 +1,171 @@
+"""What every metric of label maps must satisfy, on maps chosen by hypothesis."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from slots import metrics
+
+from .examples import random_maps
+
+NUMBER = 8  # static number of labels, so that all tests share compiled functions
+SHAPE = (2, 5, 6)
+IOUS = ("mbo", "mbo_bg", "miou", "miou_bg", "miou_either", "sc", "recall", "recall_strict")
+LOCALISED = ("corloc", "corloc_mask")
+PARTITIONS = ("ari", "fg_ari")
+check = settings(deadline=None, max_examples=30)
+
+
+def labels(shape=SHAPE):
+    return arrays(np.int32, shape, elements=st.integers(0, 4))
+
+
+def from_counts(counts):
+    """Every metric of a table, by name."""
+    return {
+        "ari": metrics.adjusted_rand_index_from_counts(counts),
+        "fg_ari": metrics.adjusted_rand_index_from_counts(counts, ignore_background=True),
+        "mbo": metrics.mean_best_overlap_from_counts(counts),
+        "mbo_bg": metrics.mean_best_overlap_from_counts(counts, background=True),
+        "miou": metrics.mean_iou_from_counts(counts),
+        "miou_bg": metrics.mean_iou_from_counts(counts, background=True),
+        "miou_either": metrics.mean_iou_from_counts(counts, background=True, denominator="either"),
+        "sc": metrics.segmentation_covering_from_counts(counts, weighted=True),
+        "recall": metrics.object_recall_from_counts(counts),
+        "recall_strict": metrics.object_recall_from_counts(counts, threshold=0.3, strict=True),
+        "used_slots": metrics.slot_count_from_counts(counts),
+        "segments": metrics.segment_count_from_counts(counts),
+    }
+
+
+def report(true, pred, ignore=None):
+    """Every metric of label maps, by name."""
+    static = {"ignore": ignore, "num_true": NUMBER, "num_pred": NUMBER}
+    values = from_counts(metrics.contingency(true, pred, **static))
+    values["corloc"] = metrics.corloc(true, pred, **static)
+    values["corloc_mask"] = metrics.corloc(true, pred, by="mask", **static)
+    return values
+
+
+def assert_same(got, expected, names=None, atol=1e-6):
+    for name in names or expected:
+        np.testing.assert_allclose(got[name], expected[name], atol=atol, err_msg=name)
+
+
+@check
+@given(labels(), labels(), st.permutations(range(NUMBER)), st.permutations(range(1, NUMBER)))
+def test_names_of_labels_mean_nothing(true, pred, slots, objects):
+    # The five labels move among eight, so that gaps and empty slots come and go as well.
+    renamed = report(np.array([0, *objects])[true], np.array(slots)[pred])
+    assert_same(renamed, report(true, pred), atol=2e-5)
+
+
+@check
+@given(labels(), labels())
+def test_empty_slots_and_absent_objects_change_nothing(true, pred):
+    counts = metrics.contingency(true, pred, num_true=NUMBER, num_pred=NUMBER)
+    wider = jnp.pad(counts, ((0, 0), (0, 3), (0, 4)))
+    assert_same(from_counts(wider), from_counts(counts), atol=2e-5)
+
+
+@check
+@given(labels(), st.permutations(range(NUMBER)))
+def test_equal_maps_score_exactly_one(true, slots):
+    values = report(true, np.array(slots)[true])
+    has_objects = (true > 0).any((1, 2))
+    for name in (*IOUS, *LOCALISED, *PARTITIONS):
+        defined = has_objects | (name in ("ari", "mbo_bg", "miou_bg", "miou_either"))
+        expected = np.where(defined, 1.0, np.nan)
+        np.testing.assert_array_equal(values[name], expected, err_msg=name)
+
+
+@check
+@given(labels((2, 1, 18)), labels((2, 1, 30)), st.permutations(range(30)))
+def test_ignoring_an_object_is_deleting_it(rest, pred, order):
+    true = np.concatenate([rest, np.full((2, 1, 12), 7, np.int32)], axis=2)
+    shuffled = true[..., order], pred[..., order]
+    ignored = report(*shuffled, ignore=shuffled[0] == 7)
+    deleted = report(rest, pred[..., :18])
+    assert_same(ignored, deleted, names=[n for n in deleted if n != "corloc"], atol=2e-5)
+
+
+@check
+@given(labels(), labels())
+def test_a_clip_of_one_frame_is_the_image(true, pred):
+    assert_same(report(true[:, None], pred[:, None]), report(true, pred), atol=0)
+
+
+@check
+@given(labels(), labels())
+def test_equal_frames_and_larger_pixels_keep_every_iou(true, pred):
+    expected = report(true, pred)
+    clip = report(*(x[:, None].repeat(3, 1) for x in (true, pred)))
+    large = report(*(x.repeat(2, 1).repeat(2, 2) for x in (true, pred)))
+    for values in (clip, large):
+        assert_same(values, expected, names=(*IOUS, *LOCALISED, "used_slots", "segments"))
+
+
+@check
+@given(labels(), labels())
+def test_inequalities(true, pred):
+    value = {name: np.asarray(v) for name, v in report(true, pred).items()}
+    defined = (true > 0).any((1, 2))
+    assert (value["miou"] <= value["mbo"] + 1e-6)[defined].all()
+    assert (value["miou_bg"] <= value["mbo_bg"] + 1e-6).all()
+    assert (value["miou_either"] <= value["miou_bg"] + 1e-6).all()
+    assert (value["ari"] <= 1).all()
+    assert (value["fg_ari"] <= 1)[~np.isnan(value["fg_ari"])].all()
+
+
+@check
+@given(st.permutations(range(30)), labels())
+def test_weights_do_not_matter_for_objects_of_equal_size(order, pred):
+    true = np.arange(30)[list(order)].reshape(1, 5, 6) // 6 + 1
+    value = report(true.repeat(2, 0), pred)
+    assert_same({"sc": value["sc"]}, {"sc": value["mbo"]})
+
+
+def test_jit_vmap_and_eager_agree():
+    true, pred = (jnp.asarray(x, jnp.int32) for x in random_maps(0, (8, 9, 10), 6, 7))
+    true = true.at[0].set(0)
+    ignore = jnp.asarray(np.random.default_rng(1).random(true.shape) < 0.1)
+    eager = report(true, pred, ignore)
+    assert_same(jax.jit(report)(true, pred, ignore), eager)
+    nested = jax.jit(jax.vmap(report))(*(x.reshape(2, 4, 9, 10) for x in (true, pred, ignore)))
+    assert_same({name: value.reshape(8) for name, value in nested.items()}, eager)
+
+
+def test_eight_devices_report_what_one_does():
+    true, pred = (jnp.asarray(x, jnp.int32) for x in random_maps(2, (16, 9, 10), 6, 7))
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    one = jax.jit(report)(true, pred)
+    eight = jax.jit(report)(jax.device_put(true, sharding), jax.device_put(pred, sharding))
+    for name, value in one.items():
+        assert len(eight[name].sharding.device_set) == 8
+        np.testing.assert_array_equal(eight[name], value, err_msg=name)
+
+
+def test_images_without_objects_leave_a_mean_as_it_was():
+    true, pred = random_maps(3, (6, 9, 10), 6, 7)
+    with_empty = np.concatenate([true, np.zeros_like(true[:2])]), np.concatenate([pred, pred[:2]])
+    few, many = report(true, pred), report(*with_empty)
+    for name in ("fg_ari", "mbo", "miou", "sc", "recall", *LOCALISED):
+        assert np.isnan(many[name][6:]).all()
+        np.testing.assert_allclose(np.nanmean(many[name]), np.mean(few[name]), rtol=1e-6)
+    filled = np.where(np.isnan(many["fg_ari"]), 1, many["fg_ari"]).mean()
+    np.testing.assert_allclose(filled, (few["fg_ari"].sum() + 2) / 8, rtol=1e-6)
+
+
+def test_labels_out_of_range_are_undefined_everywhere():
+    true, pred = random_maps(4, (4, 9, 10), 6, 7)
+    expected = report(true, pred)
+    true[1, 0, 0], pred[2, 0, 0] = NUMBER, NUMBER + 5
+    for name, value in report(true, pred).items():
+        undefined = -1 if name in ("used_slots", "segments") else np.nan
+        np.testing.assert_array_equal(value[1:3], [undefined] * 2, err_msg=name)
+        np.testing.assert_array_equal(value[::3], expected[name][::3], err_msg=name)
