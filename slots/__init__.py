@@ -1,4 +1,4 @@
-"""Object-centric learning in JAX: interchangeable slot modules, one training loop, sound metrics."""
+"""Object-centric learning in JAX: slot modules that plug in, one training loop, sound metrics."""
 
 from slots import metrics, modules, visualize
 from slots.config import Component, ConfigError

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from slots.config import ConfigError, nearest, override
+from slots.config import Component, ConfigError, nearest, override
 
 USAGE = """slots: object-centric learning in JAX
 
@@ -64,7 +64,9 @@ def _dispatch(command: str, words: list[str]) -> int:
     return commands[command](words)
 
 
-def _split(words: list[str], what: str, flags: Sequence[str] = ()) -> tuple[str, list[str], set[str]]:
+def _split(
+    words: list[str], what: str, flags: Sequence[str] = ()
+) -> tuple[str, list[str], set[str]]:
     """The one positional argument, the assignments and the flags."""
     given = {w for w in words if w.startswith("-")}
     unknown = given - set(flags)
@@ -103,7 +105,7 @@ def _train(words: list[str]) -> int:
     config = override(config, assignments)
     print(f"Training {config.name} in {folder}", file=sys.stderr)
     trained = experiment.train(config, folder)
-    from slots.evaluation.figures import write_figures
+    from slots.figures import write_figures
 
     write_figures(trained)
     print(
@@ -179,7 +181,7 @@ def _number(value: float) -> float | None:
 
 
 def _show(words: list[str]) -> int:
-    from slots.evaluation.figures import write_figures
+    from slots.figures import write_figures
 
     run, _, count = _restore(words)
     if count is not None and not (count.isdigit() and int(count) > 0):
@@ -205,7 +207,7 @@ def _list(words: list[str]) -> int:
     print("presets (slots train NAME)")
     for name, path in presets.presets().items():
         print(f"  {name:<36} {presets.promise(path)}")
-    families = {
+    families: dict[str, type[Component]] = {
         "model=": ModelConfig,
         "model.encoder=": EncoderConfig,
         "model.initializer=": InitializerConfig,

@@ -187,7 +187,9 @@ def _convert(name: str, hint: Any, value: Any, key: str, *, text: bool = False) 
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         expected = getattr(hint, "__name__", None) if isinstance(hint, type) else None
         wanted = expected or str(hint).replace("typing.", "")
-        raise ConfigError(f"{key}={value!r} does not fit {wanted}: {reason.rstrip('.')}.") from error
+        raise ConfigError(
+            f"{key}={value!r} does not fit {wanted}: {reason.rstrip('.')}."
+        ) from error
     return _tuples(converted)
 
 

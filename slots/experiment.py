@@ -273,7 +273,13 @@ def parameter_table(experiment: Experiment) -> str:
     """Every parameter with shape, dtype and placement, and the total."""
     params = named_leaves(experiment.trainer.abstract_state().params)
     rows = [
-        (name, "×".join(map(str, x.shape)) or "1", str(x.dtype), f"{x.size:,}", str(x.sharding.spec))
+        (
+            name,
+            "×".join(map(str, x.shape)) or "1",
+            str(x.dtype),
+            f"{x.size:,}",
+            str(x.sharding.spec),
+        )
         for name, x in params.items()
     ]
     total = sum(x.size for x in params.values())
@@ -289,5 +295,3 @@ def save_values(folder: Path, step: int, split: str, result: Evaluation) -> None
     place.mkdir(exist_ok=True)
     arrays: dict[str, Any] = dict(result.per_example)
     np.savez_compressed(place / f"{split}-{step}.npz", **arrays)
-
-

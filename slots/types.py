@@ -70,6 +70,8 @@ class Batch:
     def pixels(self) -> Float[Array, "b *t h w c"]:
         """The picture or clip as float32 in [0, 1]."""
         picture = self.video if self.image is None else self.image
+        if picture is None:
+            raise ValueError("The batch has neither image nor video.")
         if picture.dtype == jax.numpy.uint8:
             return picture.astype(jax.numpy.float32) / 255.0
         return picture.astype(jax.numpy.float32)

@@ -78,15 +78,11 @@ class Mixture(nnx.Module):
         parts, logits = drawn[..., :-1], drawn[..., -1].astype(jnp.float32)
         if slots.active is not None:
             logits = jnp.where(slots.active[:, :, None, None], logits, _OFF)
-        if self.color is not None:
+        if self.color is not None and self.logit is not None:
             color = self.color[...][None, None, None, None]
-            parts = jnp.concatenate(
-                [parts, jnp.broadcast_to(color, parts[:, :1].shape)], axis=1
-            )
+            parts = jnp.concatenate([parts, jnp.broadcast_to(color, parts[:, :1].shape)], axis=1)
             logit = self.logit[...].astype(jnp.float32)[None, None, None]
-            logits = jnp.concatenate(
-                [logits, jnp.broadcast_to(logit, logits[:, :1].shape)], axis=1
-            )
+            logits = jnp.concatenate([logits, jnp.broadcast_to(logit, logits[:, :1].shape)], axis=1)
         masks = jax.nn.softmax(logits, axis=1)
         output = jnp.einsum("bkhw,bkhwc->bhwc", masks.astype(parts.dtype), parts)
         return Reconstruction(output=output, masks=masks, parts=parts)

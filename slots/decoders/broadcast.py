@@ -6,6 +6,7 @@ import math
 import jax
 from flax import nnx
 from jaxtyping import Array, Float
+from typing_extensions import override
 
 from slots.config import ConfigError
 from slots.decoders.base import Decoder, DecoderConfig, Mixture
@@ -37,6 +38,7 @@ class BroadcastConfig(DecoderConfig):
                 f"channels={self.channels} and strides={self.strides} must be equally long."
             )
 
+    @override
     def make(
         self,
         *,
@@ -73,14 +75,13 @@ class Broadcast(Decoder):
         features, convs = slot_dim, []
         for out, stride in zip(config.channels, config.strides, strict=True):
             size = config.kernel_size
-            convs.append(
-                Conv(features, out, size, stride=stride, transpose=stride > 1, rngs=rngs)
-            )
+            convs.append(Conv(features, out, size, stride=stride, transpose=stride > 1, rngs=rngs))
             features = out
         self.convs = nnx.List(convs)
         self.output = Conv(features, channels + 1, config.output_kernel_size, rngs=rngs)
         self.mixture = Mixture(channels, background=config.background)
 
+    @override
     def __call__(self, slots: Slots) -> Reconstruction:
         positions = slot_positions(grid_positions(*self.grid), slots, self.scale_factor)
         x = slots.vectors[:, :, None] + self.position(positions)

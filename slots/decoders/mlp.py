@@ -1,6 +1,7 @@
 """Decoder that runs a perceptron at every place of a grid, for a pixel or a patch of them."""
 
 import dataclasses
+import itertools
 import math
 
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from einops import rearrange
 from flax import nnx
 from jaxtyping import Array, Float
+from typing_extensions import override
 
 from slots.config import ConfigError
 from slots.decoders.base import Decoder, DecoderConfig, Mixture
@@ -41,6 +43,7 @@ class MLPDecoderConfig(DecoderConfig):
         if self.patch_size < 1:
             raise ConfigError(f"decoder.patch_size={self.patch_size} must be at least 1.")
 
+    @override
     def make(
         self,
         *,
@@ -76,14 +79,13 @@ class MLPDecoder(Decoder):
         self.scale_factor = scale_factor
         self.position = embedding(slot_dim)
         widths = (slot_dim, *config.hidden)
-        self.layers = nnx.List(
-            [linear(i, o) for i, o in zip(widths[:-1], widths[1:], strict=True)]
-        )
+        self.layers = nnx.List([linear(i, o) for i, o in itertools.pairwise(widths)])
         self.slot_gate = linear(slot_dim, widths[1]) if config.product else None
         self.position_gate = embedding(widths[1]) if config.product else None
         self.output = linear(widths[-1], (self.channels + 1) * self.patch**2)
         self.mixture = Mixture(self.channels, background=config.background)
 
+    @override
     def __call__(self, slots: Slots) -> Reconstruction:
         rows, columns = (math.ceil(side / self.patch) for side in self.size)
         middle = (self.patch - 1) / 2
@@ -112,6 +114,6 @@ class MLPDecoder(Decoder):
         # place of K·N·D where slots have no frames.
         first = self.layers[0]
         x = first(vectors)[:, :, None] + self.position(positions) @ first.kernel[...]
-        if self.slot_gate is not None:
+        if self.slot_gate is not None and self.position_gate is not None:
             x = x + self.slot_gate(vectors)[:, :, None] * self.position_gate(positions)
         return x

@@ -3,8 +3,8 @@
 import dataclasses
 from typing import Any, ClassVar, Literal
 
-from flax import nnx
 import jax.numpy as jnp
+from flax import nnx
 from jaxtyping import Array, Float
 
 from slots.config import Component, ConfigError
@@ -63,12 +63,11 @@ class TokenHead(nnx.Module):
         )
         self.mlp = MLP(width, hidden, self.feature_dim, rngs=rngs) if hidden else None
 
-    def __call__(
-        self, features: Float[Array, "b n c"], positions: Float[Array, "n 2"]
-    ) -> Tokens:
+    def __call__(self, features: Float[Array, "b n c"], positions: Float[Array, "n 2"]) -> Tokens:
+        """Tokens of a flattened feature map whose places lie at `positions`."""
         if self.position is not None:
             features = features + self.position(positions)[None]
-        if self.mlp is not None:
+        if self.mlp is not None and self.norm is not None:
             flat = features.reshape(len(features), -1) if self.joint_norm else features
             features = self.mlp(self.norm(flat).reshape(features.shape))
         shape = (len(features), *positions.shape)

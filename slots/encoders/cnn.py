@@ -6,6 +6,7 @@ import math
 import jax
 from flax import nnx
 from jaxtyping import Array, Float
+from typing_extensions import override
 
 from slots.config import ConfigError
 from slots.encoders.base import Encoder, EncoderConfig, TokenHead
@@ -29,6 +30,7 @@ class CNNConfig(EncoderConfig):
                 f"channels={self.channels} and strides={self.strides} must be equally long."
             )
 
+    @override
     def make(self, *, image_shape: tuple[int, int, int], rngs: nnx.Rngs) -> "CNN":
         return CNN(self, image_shape, rngs=rngs)
 
@@ -49,6 +51,7 @@ class CNN(Encoder):
         self.head = TokenHead(config.head, features, self.grid, rngs=rngs)
         self.feature_dim = self.head.feature_dim
 
+    @override
     def __call__(self, images: Float[Array, "b h w c"]) -> Tokens:
         x = images
         for i, conv in enumerate(self.convs):

@@ -7,6 +7,7 @@ from typing import Literal
 import jax
 from flax import nnx
 from jaxtyping import Array, Float
+from typing_extensions import override
 
 from slots.config import ConfigError
 from slots.encoders.base import Encoder, EncoderConfig, TokenHead
@@ -46,6 +47,7 @@ class ResNetConfig(EncoderConfig):
         """Channels of the four stages."""
         return tuple(int(width * self.width_multiplier) for width in _WIDTHS)
 
+    @override
     def make(self, *, image_shape: tuple[int, int, int], rngs: nnx.Rngs) -> "ResNet":
         return ResNet(self, image_shape, rngs=rngs)
 
@@ -76,7 +78,7 @@ class _Block(nnx.Module):
 
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
         y = self.norm2(self.conv2(jax.nn.relu(self.norm1(self.conv1(x)))))
-        if self.shortcut is not None:
+        if self.shortcut is not None and self.shortcut_norm is not None:
             x = self.shortcut_norm(self.shortcut(x))
         return jax.nn.relu(x + y)
 
@@ -104,6 +106,7 @@ class ResNet(Encoder):
         self.head = TokenHead(config.head, features, self.grid, rngs=rngs)
         self.feature_dim = self.head.feature_dim
 
+    @override
     def __call__(self, images: Float[Array, "b h w c"]) -> Tokens:
         x = self.root_norm(self.root(images))
         for block in self.blocks:

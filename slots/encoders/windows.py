@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
+from typing_extensions import override
 
 from slots.config import ConfigError
 from slots.encoders.base import Encoder, EncoderConfig, TokenHead
@@ -36,6 +37,7 @@ class WindowsConfig(EncoderConfig):
                 "so that every pixel is seen."
             )
 
+    @override
     def make(self, *, image_shape: tuple[int, int, int], rngs: nnx.Rngs) -> "Windows":
         return Windows(self, image_shape, rngs=rngs)
 
@@ -43,9 +45,7 @@ class WindowsConfig(EncoderConfig):
 class Windows(Encoder):
     """Parameters: `mlp`, `head`."""
 
-    def __init__(
-        self, config: WindowsConfig, image_shape: tuple[int, int, int], *, rngs: nnx.Rngs
-    ):
+    def __init__(self, config: WindowsConfig, image_shape: tuple[int, int, int], *, rngs: nnx.Rngs):
         height, width, channels = image_shape
         self.size = (height, width)
         self.window, self.stride = config.window, config.stride
@@ -55,6 +55,7 @@ class Windows(Encoder):
         self.head = TokenHead(config.head, config.features, self.grid, rngs=rngs)
         self.feature_dim = self.head.feature_dim
 
+    @override
     def __call__(self, images: Float[Array, "b h w c"]) -> Tokens:
         padding, indices, centers = [(0, 0)], [], []
         for side, count in zip(self.size, self.grid, strict=True):

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from slots import metrics
 from slots.config import ConfigError
@@ -44,7 +44,8 @@ class EvaluationConfig:
         wanted = protocol(self.protocol).items
         if wanted is not None and self.count != wanted:
             raise ConfigError(
-                f"Protocol {self.protocol} is defined on {wanted} examples, eval.count={self.count}."
+                f"Protocol {self.protocol} is defined on {wanted} examples, "
+                f"got eval.count={self.count}."
             )
 
 
@@ -103,30 +104,33 @@ def picture_metrics(
         values["psnr"] = metrics.psnr(pixels, picture)
     if batch.segmentation is None:
         return values
+    true = batch.segmentation
     tokens = prediction.tokens
     attention = prediction.grouping.attention
     sources = {"_attention": attention.reshape(*attention.shape[:2], *tokens.grid)}
     if drawn is not None:
         sources = {"": drawn.masks, **sources}
     for ending, masks in sources.items():
-        found = _mask_metrics(masks, batch, max_objects)
+        found = _mask_metrics(masks, true, batch.ignore, max_objects)
         values |= {name + ending: value for name, value in found.items()}
     return values
 
 
 def _mask_metrics(
-    masks: Float[Array, "b k h w"], batch: Batch, max_objects: int
+    masks: Float[Array, "b k h w"],
+    true: Int[Array, "b y x"],
+    ignore: Bool[Array, "b y x"] | None,
+    max_objects: int,
 ) -> dict[str, Float[Array, "b"]]:
-    true = batch.segmentation
-    pred = metrics.labels_from_masks(masks, true.shape[-2:])
+    pred = metrics.labels_from_masks(masks, (true.shape[1], true.shape[2]))
     sizes: Any = {"num_true": max_objects + 1, "num_pred": masks.shape[-3]}
-    counts = metrics.contingency(true, pred, ignore=batch.ignore, **sizes)
+    counts = metrics.contingency(true, pred, ignore=ignore, **sizes)
     return {
         "fg_ari": metrics.adjusted_rand_index_from_counts(counts, ignore_background=True),
         "ari": metrics.adjusted_rand_index_from_counts(counts),
         "mbo": metrics.mean_best_overlap_from_counts(counts),
         "miou": metrics.mean_iou_from_counts(counts),
-        "corloc": metrics.corloc(true, pred, ignore=batch.ignore, **sizes),
+        "corloc": metrics.corloc(true, pred, ignore=ignore, **sizes),
     }
 
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Key
+from typing_extensions import override
 
 from slots.initializers.base import Initializer, InitializerConfig, Variables
 from slots.types import Slots, Tokens
@@ -19,6 +20,7 @@ class GaussianConfig(InitializerConfig):
     """One μ and σ for all slots, which makes them exchangeable and lets K change at test time;
     else one per slot."""
 
+    @override
     def make(
         self, *, num_slots: int, slot_dim: int, feature_dim: int, rngs: nnx.Rngs
     ) -> "Gaussian":
@@ -43,6 +45,7 @@ class Gaussian(Initializer):
         self.num_slots = num_slots
         self.mean, self.log_scale = uniform(), uniform()
 
+    @override
     def __call__(
         self, tokens: Tokens, keys: Key[Array, "b"], variables: Variables, *, train: bool
     ) -> tuple[Slots, Variables]:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Key
+from typing_extensions import override
 
 from slots.initializers.base import Initializer, InitializerConfig, Variables
 from slots.types import Slots, Tokens
@@ -18,9 +19,8 @@ class LearnedConfig(InitializerConfig):
     scale: float = 1.0
     """Standard deviation of the parameters' first values."""
 
-    def make(
-        self, *, num_slots: int, slot_dim: int, feature_dim: int, rngs: nnx.Rngs
-    ) -> "Learned":
+    @override
+    def make(self, *, num_slots: int, slot_dim: int, feature_dim: int, rngs: nnx.Rngs) -> "Learned":
         del feature_dim  # does not look
         return Learned(self, num_slots, slot_dim, rngs=rngs)
 
@@ -32,8 +32,11 @@ class Learned(Initializer):
         noise = jax.random.normal(rngs.params(), (num_slots, slot_dim))
         self.vectors = nnx.Param(config.scale * noise)
 
+    @override
     def __call__(
         self, tokens: Tokens, keys: Key[Array, "b"], variables: Variables, *, train: bool
     ) -> tuple[Slots, Variables]:
         vectors = self.vectors[...]
-        return Slots(vectors=jnp.broadcast_to(vectors[None], (len(keys), *vectors.shape))), variables
+        return Slots(
+            vectors=jnp.broadcast_to(vectors[None], (len(keys), *vectors.shape))
+        ), variables

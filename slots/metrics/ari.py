@@ -112,17 +112,18 @@ def _index(
     of the numerator are at most half the denominator, so that float32 does for any balance.
     """
     number = rows.sum(-1)
-    pixels = jnp.stack([number & _MASK, number >> _BITS, *(2 * [jnp.zeros_like(number)])], -1)
+    zero = jnp.zeros_like(number)
+    pixels = jnp.stack([number & _MASK, number >> _BITS, zero, zero], axis=-1)
     both, true, pred = map(_sum_of_squares, (cells, rows, columns))
     everything = _sum_of_squares(number[..., None])
-    fn_digits, fp_digits = _carry(true - both), _carry(pred - both)
+    digits = _carry(
+        jnp.stack([both - pixels, true - both, pred - both, everything - true - pred + both])
+    )
+    agree = jnp.all(digits[1:3] == 0, axis=(0, -1))  # fn and fp, exactly
 
-    tp, fn, fp = map(_to_float, (_carry(both - pixels), fn_digits, fp_digits))
-    tn = _to_float(_carry(everything - true - pred + both))
+    pairs = _to_float(digits)
     # As fractions of all pairs, so that no product leaves float32's range; no pair, no fraction.
-    total = jnp.maximum(tp + fn + fp + tn, 1.0)
-    tp, fn, fp, tn = tp / total, fn / total, fp / total, tn / total
-    agree = jnp.all((fn_digits == 0) & (fp_digits == 0), axis=-1)
+    tp, fn, fp, tn = pairs / jnp.maximum(pairs.sum(0, keepdims=True), 1.0)
     denominator = (tp + fn) * (fn + tn) + (tp + fp) * (fp + tn)
     value = 2.0 * (tp * tn - fn * fp) / jnp.where(agree, 1.0, denominator)
     return jnp.where(number > 0, jnp.where(agree, 1.0, value), jnp.nan)

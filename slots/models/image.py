@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 from flax import nnx
+from typing_extensions import override
 
 from slots.config import ConfigError
 from slots.decoders.base import DecoderConfig
@@ -37,6 +38,7 @@ class ImageModelConfig(ModelConfig):
                 f"num_slots={self.num_slots} and slot_dim={self.slot_dim} must be at least 1."
             )
 
+    @override
     def make(self, *, image_shape: tuple[int, int, int], rngs: nnx.Rngs) -> "ImageModel":
         return ImageModel(self, image_shape, rngs=rngs)
 
@@ -70,9 +72,11 @@ class ImageModel(Model):
             rngs=rngs,
         )
 
+    @override
     def init_variables(self) -> dict[str, Any]:
         return {"initializer": self.initializer.init_variables()}
 
+    @override
     def __call__(
         self, batch: Batch, context: Context, variables: dict[str, Any]
     ) -> tuple[Prediction, dict[str, Any]]:

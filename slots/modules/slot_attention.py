@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
+from typing_extensions import override
 
 from slots.config import ConfigError
 from slots.modules.base import SlotModule, SlotModuleConfig
@@ -55,6 +56,7 @@ class SlotAttentionConfig(SlotModuleConfig):
                 f"attention_dim={self.attention_dim} does not divide into {self.num_heads} heads."
             )
 
+    @override
     def make(
         self, *, feature_dim: int, slot_dim: int, scale_factor: float, rngs: nnx.Rngs
     ) -> "SlotAttention":
@@ -87,7 +89,11 @@ class SlotAttention(SlotModule):
 
         self.config = config
         self.norm_inputs, self.norm_slots = norm(feature_dim), norm(slot_dim)
-        self.query, self.key, self.value = linear(slot_dim), linear(feature_dim), linear(feature_dim)
+        self.query, self.key, self.value = (
+            linear(slot_dim),
+            linear(feature_dim),
+            linear(feature_dim),
+        )
         head_width = width // heads
         self.merge = (
             nnx.Linear(width, head_width, kernel_init=glorot, rngs=rngs) if heads > 1 else None
@@ -106,6 +112,7 @@ class SlotAttention(SlotModule):
             else None
         )
 
+    @override
     def __call__(
         self, tokens: Tokens, slots: Slots, keys: Key[Array, "b"], *, train: bool
     ) -> Grouping:
@@ -165,6 +172,6 @@ class SlotAttention(SlotModule):
         if self.merge is not None:
             read = self.merge(read)
         vectors = self.gru(vectors, read)
-        if self.mlp is not None:
+        if self.mlp is not None and self.norm_mlp is not None:
             vectors = vectors + self.mlp(self.norm_mlp(vectors))
         return vectors

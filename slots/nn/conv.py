@@ -114,6 +114,7 @@ class Conv(nnx.Module):
         self.transpose = transpose
 
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
+        """Output side: ceil(side / stride), or side · stride where transposed."""
         convolve = conv_transpose_same if self.transpose else conv_same
         y = convolve(x, self.kernel[...], self.stride)
         return y if self.bias is None else y + self.bias[...][None, None, None]

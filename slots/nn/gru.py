@@ -9,7 +9,7 @@ from slots.nn.mlp import glorot
 
 
 class GRUCell(nnx.Module):
-    """GRU in the "reset after" form (Cho et al. 2014, arXiv 1406.1078, as PyTorch and Linen have it).
+    """GRU in the "reset after" form (Cho et al. 2014, arXiv 1406.1078; as in PyTorch and Linen).
 
     r = σ(W_r x + b_r + U_r h), z = σ(W_z x + b_z + U_z h),
     n = tanh(W_n x + b_n + r ⊙ (U_n h + c)), h' = (1 − z) ⊙ n + z ⊙ h.

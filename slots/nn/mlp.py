@@ -27,5 +27,6 @@ class MLP(nnx.Module):
         self.final_relu = final_relu
 
     def __call__(self, x: Float[Array, "*b i"]) -> Float[Array, "*b o"]:
+        """Applies both layers to the last axis."""
         x = self.second(jax.nn.relu(self.first(x)))
         return jax.nn.relu(x) if self.final_relu else x

@@ -12,7 +12,9 @@ from slots.types import Slots
 PositionKind = Literal["coordinates", "linear", "fourier"]
 
 
-def pixel_positions(rows: Float[Array, "h"], columns: Float[Array, "w"], size: tuple[int, int]) -> Float[Array, "n 2"]:
+def pixel_positions(
+    rows: Float[Array, "h"], columns: Float[Array, "w"], size: tuple[int, int]
+) -> Float[Array, "n 2"]:
     """Row-major (y, x) in [-1, 1] of places given in pixels of a picture of `size` (H, W).
 
     The middles of the corner pixels lie on -1 and 1, whatever the aspect ratio.
@@ -75,6 +77,7 @@ class PositionEmbedding(nnx.Module):
         self.projection = nnx.Linear(width, features, kernel_init=glorot, rngs=rngs)
 
     def __call__(self, positions: Float[Array, "*b 2"]) -> Float[Array, "*b d"]:
+        """Projected code of positions (y, x) in [-1, 1]."""
         code = encode_positions(positions, self.kind, self.octaves)
         return self.projection(code.astype(self.projection.kernel[...].dtype))
 

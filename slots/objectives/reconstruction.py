@@ -5,6 +5,7 @@ from typing import Literal
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+from typing_extensions import override
 
 from slots.config import ConfigError
 from slots.models.base import Model
@@ -19,6 +20,7 @@ class ReconstructionConfig(ObjectiveConfig):
     reduce: Literal["mean", "sum"] = "mean"
     """`mean` (Locatello et al. 2020) or `sum` over places and channels (Kipf et al. 2022)."""
 
+    @override
     def __call__(
         self,
         prediction: Prediction,

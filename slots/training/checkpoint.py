@@ -225,9 +225,7 @@ class Checkpoints:
         for name, record in _records(restored).items():
             if record != records[name]:
                 raise ValueError(f"{name} does not have the checksum it was saved with")
-        return jax.tree.unflatten(
-            jax.tree.structure(target), [restored[name] for name in arrays]
-        )
+        return jax.tree.unflatten(jax.tree.structure(target), [restored[name] for name in arrays])
 
     def _set_aside(self, step: int) -> None:
         if not self.writable:

@@ -111,13 +111,11 @@ class Trainer:
         def follow(tree: PyTree) -> PyTree:
             return like_params(tree, shapes.params, places, self.mesh)
 
-        shardings = TrainState(
+        shardings = dataclasses.replace(
+            jax.tree.map(lambda _: everywhere, shapes),
             params=places,
-            variables=jax.tree.map(lambda _: everywhere, shapes.variables),
             opt_state=follow(shapes.opt_state),
             ema=follow(shapes.ema),
-            step=everywhere,
-            skipped=everywhere,
         )
         return jax.tree.map(
             lambda s, place: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place),

@@ -83,6 +83,7 @@ class OptimizerConfig:
         warmup = optax.linear_schedule(0.0, 1.0, self.warmup_steps)  # 0 steps: 1 from the start
 
         def learning_rate(step: jax.Array) -> jax.Array:
+            step = jnp.float32(step)  # optax divides counts, which strict promotion refuses
             factor = warmup(step) if self.warmup_steps else 1.0
             return self.learning_rate * factor * decay(step)
 

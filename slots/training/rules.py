@@ -37,7 +37,9 @@ def match(rules: Sequence[tuple[str, _T]], tree: PyTree, default: _T, where: str
     try:
         compiled = [(re.compile(pattern), value) for pattern, value in rules]
     except re.error as error:
-        raise ConfigError(f"{where}: {error.pattern!r} is no regular expression: {error}.") from error
+        raise ConfigError(
+            f"{where}: {error.pattern!r} is no regular expression: {error}."
+        ) from error
     names = list(named_leaves(tree))
     for pattern, _ in compiled:
         if not any(pattern.fullmatch(name) for name in names):

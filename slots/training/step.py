@@ -54,15 +54,18 @@ class TrainStep:
     """Micro-batches per update, run one after the other; gradients are averaged."""
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        """One update: the new state, and loss, terms, gradient norm and learning rate."""
         key = jax.random.fold_in(jax.random.key(self.seed), state.step)
         context = Context(step=state.step, key=key, train=True)
         (variables, metrics), gradients = self._gradients(state, batch, context)
         tx = self.optimizer.make(state.params, self.total_steps)
-        updates, opt_state = tx.update(gradients, state.opt_state, state.params)
+        # optax 0.2.8 raises a float to an integer count, which strict promotion refuses.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, opt_state = tx.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = state.ema
-        if ema is not None:
-            decay = self.optimizer.ema_decay
+        decay = self.optimizer.ema_decay
+        if decay is not None:
             ema = jax.tree.map(
                 lambda old, new: decay * old + (1 - decay) * new.astype(jnp.float32), ema, params
             )
@@ -101,9 +104,7 @@ class TrainStep:
         )
 
         def body(variables: PyTree, batch: Batch) -> tuple[PyTree, tuple[Metrics, PyTree]]:
-            (_, (variables, metrics)), gradients = compute(
-                state.params, variables, batch, context
-            )
+            (_, (variables, metrics)), gradients = compute(state.params, variables, batch, context)
             return variables, (metrics, gradients)
 
         variables, stacked = jax.lax.scan(body, state.variables, micro)

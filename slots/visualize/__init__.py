@@ -1,8 +1,8 @@
 """Figures of what slots see. Arrays in, `matplotlib.figure.Figure` out.
 
-Nothing here knows models or runs, draws on a screen or keeps a figure open: show the result at the
-end of a notebook cell, or write it with `figure.savefig(path, dpi=150)`. Matplotlib is imported by
-the first figure, not before.
+Nothing here knows models or runs, draws on a screen or keeps a figure open: write the result with
+`figure.savefig(path, dpi=150)`, or let it end a notebook cell (after `%matplotlib inline`, without
+which notebooks print a figure's size). Matplotlib is imported by the first figure, not before.
 """
 
 from slots.visualize.attention import attention_iterations

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from slots.visualize.arrays import Array, check_axes, to_masks, to_rgb
-from slots.visualize.canvas import TEXT, draw, frame, image_grid, note, plain_style
+from slots.visualize.canvas import draw, frame, image_grid, note, plain_style
 from slots.visualize.colors import hex_colors, tint
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ def attention_iterations(
         figure, axes = image_grid(
             (iterations, count + 1),
             picture.shape[0] / picture.shape[1],
-            titles=["largest", *(f"slot {k}" for k in range(count))],
-            colors=[TEXT, *hex_colors(count)],
+            titles=["strongest slot", *(f"slot {k}" for k in range(count))],
+            colors=[None, *hex_colors(count)],
             row_titles=[f"iteration {r + 1}" for r in range(iterations)],
             footer=True,
             width=1.2,

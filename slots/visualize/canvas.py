@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import matplotlib.figure
 
 TEXT = "#222222"
-_GAP, _MARGIN, _LINE = 0.06, 0.12, 0.21  # inches
+_GAP, _MARGIN, _LINE, _BAR = 0.06, 0.12, 0.21, 0.08  # inches
 
 
 @contextlib.contextmanager
@@ -28,8 +28,8 @@ def image_grid(
     shape: tuple[int, int],
     aspect: float,
     *,
-    titles: Sequence[str],
-    colors: Sequence[str] = (),
+    titles: Sequence[str] = (),
+    colors: Sequence[str | None] = (),
     row_titles: Sequence[str] = (),
     captions: bool = False,
     footer: bool = False,
@@ -40,8 +40,8 @@ def image_grid(
     Args:
         shape: rows and columns.
         aspect: height of a picture over its width.
-        titles: one above each column.
-        colors: their colours; dark grey where absent.
+        titles: one above each column; none if empty.
+        colors: of a bar under each title; no bar where absent or None.
         row_titles: one to the left of each row, written upwards; none if empty.
         captions: leave a line under each row of cells.
         footer: leave a line at the bottom.
@@ -51,11 +51,13 @@ def image_grid(
         The figure and its axes [rows, columns], without ticks or frames.
     """
     from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
 
     rows, columns = shape
     height = width * aspect
     pitch = height + _GAP + _LINE * captions
-    left, top = _MARGIN + _LINE * bool(row_titles), _MARGIN + _LINE
+    left = _MARGIN + _LINE * bool(row_titles)
+    top = _MARGIN + _LINE * bool(titles) + _BAR * bool(colors)
     full_width = left + columns * (width + _GAP) - _GAP + _MARGIN
     full_height = top + rows * pitch + _MARGIN - _GAP + _LINE * 1.3 * footer
     figure = Figure(figsize=(full_width, full_height), facecolor="white", dpi=100)
@@ -65,24 +67,18 @@ def image_grid(
         box = (x / full_width, y / full_height, width / full_width, height / full_height)
         axes[row, column] = cell = figure.add_axes(box)
         cell.set_axis_off()
-        if row == 0:
-            color = colors[column] if column < len(colors) else TEXT
-            middle = (x + width / 2) / full_width
-            line = 1 - (top - 0.06) / full_height
-            figure.text(middle, line, titles[column], ha="center", va="bottom", color=color, size=9)
+        if row == 0 and titles:
+            above = y + height + _BAR * bool(colors)
+            place = ((x + width / 2) / full_width, (above + 0.06) / full_height)
+            figure.text(*place, titles[column], ha="center", va="bottom", color=TEXT, size=9)
+        if row == 0 and column < len(colors) and colors[column]:
+            corner = (box[0], (y + height + 0.04) / full_height)
+            bar = Rectangle(corner, box[2], 0.05 / full_height, color=colors[column], lw=0)
+            figure.add_artist(bar)
         if column == 0 and row_titles:
-            middle = (y + height / 2) / full_height
-            side = (left - 0.06) / full_width
-            figure.text(
-                side,
-                middle,
-                row_titles[row],
-                ha="right",
-                va="center",
-                rotation=90,
-                color=TEXT,
-                size=9,
-            )
+            place = ((left - 0.06) / full_width, (y + height / 2) / full_height)
+            text = row_titles[row]
+            figure.text(*place, text, ha="right", va="center", rotation=90, color=TEXT, size=9)
     return figure, axes
 
 

@@ -12,7 +12,7 @@ _PALETTE = bytes.fromhex(
     "4b3c0f b4e1c3 6900a5 e1965a 0000ff a5f069 692d4b d200b4 4b693c 7896ff 874b00 1e1ed2"
 )
 
-_GREY = 0.35
+_GREY = 0.25
 """Part of the wash that is the grey picture."""
 
 
@@ -52,7 +52,7 @@ def tint(
     grey = np.nan_to_num(large) @ np.array([[0.299], [0.587], [0.114]], np.float32)
     wash = colors[label_map]
     # The picture shows through as brightness, so that black ground still takes the colour.
-    washed = _GREY * grey + (1 - _GREY) * wash * (0.45 + 0.55 * grey)
+    washed = _GREY * grey + (1 - _GREY) * wash * (0.6 + 0.4 * grey)
     edge = _inner_edges(label_map, max(1, max(label_map.shape) // 110))[..., None]
     tinted = np.where(edge, wash, np.where(label_map[..., None] > 0, washed, grey))
     if ignore is not None:
@@ -63,11 +63,18 @@ def tint(
     return tinted
 
 
-def _inner_edges(labels: Int[np.ndarray, "h w"], width: int) -> np.ndarray:
-    """True on labelled pixels within `width` of another label; the picture's rim is no edge."""
+def _inner_edges(labels: Int[np.ndarray, "h w"], width: int) -> Bool[np.ndarray, "h w"]:
+    """True on labelled pixels within `width` of a larger label or of none; the rim is no edge.
+
+    Of two neighbours only the smaller is outlined, so that the line has the object's colour.
+    """
+    area = np.bincount(labels.ravel())
+    area[0] = labels.size + 1
+    own = area[labels]
     padded = np.pad(labels, width, mode="edge")
     height, length = labels.shape
     edge = np.zeros(labels.shape, bool)
     for down, right in ((0, width), (2 * width, width), (width, 0), (width, 2 * width)):
-        edge |= padded[down : down + height, right : right + length] != labels
+        other = padded[down : down + height, right : right + length]
+        edge |= (other != labels) & (area[other] >= own)
     return edge & (labels > 0)

@@ -13,7 +13,7 @@ from slots.visualize.arrays import (
     to_masks,
     to_rgb,
 )
-from slots.visualize.canvas import TEXT, caption, draw, frame, image_grid, legend, plain_style
+from slots.visualize.canvas import caption, draw, frame, image_grid, legend, plain_style
 from slots.visualize.colors import hex_colors, tint
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def segmentation_overlay(
     columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
     with plain_style():
-        figure, axes = image_grid((rows, columns), _aspect(pictures), titles=[""] * columns)
+        figure, axes = image_grid((rows, columns), _aspect(pictures))
         for i, cell in enumerate(axes.flat):
             if i < len(pictures):
                 draw(cell, tint(pictures[i], label_maps[i], hidden[i]))
@@ -80,6 +80,7 @@ def reconstruction_grid(
     pictures = to_rgb("images", images, "scenes H W C")
     drawn = to_rgb("reconstructions", reconstructions, "{} {} {} C".format(*pictures.shape))
     weights = to_masks("masks", masks, f"{len(pictures)} M h w")
+    names, colors = _components(weights.shape[1], background)
     owners = _owners(weights, background)
     error = np.abs(pictures - drawn).mean(axis=-1)
     largest = float(np.nan_to_num(error).max()) or 1.0
@@ -101,7 +102,6 @@ def reconstruction_grid(
             cell = next(cells)
             cell.imshow(error[i], cmap="gray", vmin=0, vmax=largest, aspect="auto")
             frame(cell)
-        names, colors = _components(weights.shape[1], background)
         legend(figure, "slot", [name.removeprefix("slot ") for name in names], colors)
         return figure
 
@@ -135,7 +135,7 @@ def slot_parts(
             (scenes, count + 2),
             _aspect(pictures),
             titles=["input", "reconstruction", *names],
-            colors=[TEXT, TEXT, *colors],
+            colors=[None, None, *colors],
             captions=True,
             width=1.2,
         )
@@ -164,8 +164,9 @@ def _components(count: int, background: int | None) -> tuple[list[str], list[str
 
 def _owners(masks: Float[np.ndarray, "b m h w"], background: int | None) -> np.ndarray:
     """Label k + 1 where component k is the largest, 0 where the background is [b, h, w]."""
-    names, _ = _components(masks.shape[1], background)
-    labels = np.array([0 if name == "background" else k + 1 for k, name in enumerate(names)])
+    labels = np.arange(1, masks.shape[1] + 1)
+    if background is not None:
+        labels[background] = 0
     return labels[masks.argmax(axis=1)]
 
 

@@ -1,0 +1,40 @@
+# Set-up is part of every target: a virtual environment with the locked versions, made once.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+RUN ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
+
+.PHONY: demo test test-all lint notebooks lock clean
+.DEFAULT_GOAL := demo
+
+$(VENV)/.core: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else f"slots needs Python 3.11 to 3.13, {sys.executable} is {v[0]}.{v[1]}; say: make PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(VENV)/.core  ## train on generated Tetrominoes, evaluate, draw figures
+	$(BIN)/slots train slot_attention/tetrominoes_cpu run=$(RUN)
+	$(BIN)/slots eval $(RUN)
+
+test: $(VENV)/.dev  ## the tests, slow ones left out
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(VENV)/.dev  ## every test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev  ## formatting, lints, types
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+lock: $(VENV)/.dev  ## renew constraints.txt (wants uv)
+	uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-header --no-annotate \
+		--output-file constraints.txt pyproject.toml
+
+clean:  ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
