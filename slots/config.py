@@ -10,7 +10,7 @@ import difflib
 import types
 import typing
 from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -54,7 +54,7 @@ class Component:
         return next(c for c in cls.__mro__ if "kinds" in vars(c))
 
     @classmethod
-    def named(cls, name: str, where: str) -> type[Self]:
+    def named(cls, name: str, where: str) -> type[Any]:
         """The family's settings class called `name`; `where` is the key, for the error."""
         if name not in cls.kinds:
             raise ConfigError(

@@ -1,5 +1,6 @@
 """How close a picture is to the original; pictures are float and in [0, 1], clips per frame."""
 
+import functools
 from typing import Literal
 
 import jax
@@ -20,6 +21,7 @@ _C1 = 0.01**2
 _C2 = 0.03**2
 
 
+@functools.partial(jax.jit, static_argnames=("reduce",))
 def reconstruction_error(
     true: TruePictures,
     pred: PredPictures,
@@ -46,6 +48,7 @@ def reconstruction_error(
     return error * float(np.prod(true.shape[-3:])) if reduce == "sum" else error
 
 
+@jax.jit
 def psnr(true: TruePictures, pred: PredPictures) -> Float[Array, "b"]:
     """Peak signal-to-noise ratio in dB, of the prediction clamped to [0, 1].
 
@@ -63,6 +66,7 @@ def psnr(true: TruePictures, pred: PredPictures) -> Float[Array, "b"]:
     return (-10.0 * jnp.log10(jnp.maximum(error, _MIN_ERROR))).mean(-1)
 
 
+@jax.jit
 def ssim(true: TruePictures, pred: PredPictures) -> Float[Array, "b"]:
     """Structural similarity (Wang et al. 2004) with the original Gaussian window.
 
@@ -84,9 +88,11 @@ def ssim(true: TruePictures, pred: PredPictures) -> Float[Array, "b"]:
     *_, height, width, channels = true.shape
     if min(height, width) <= 2 * _RADIUS:
         return jnp.full(true.shape[0], jnp.nan, jnp.float32)
-    # Squares of numbers around 0 lose fewer digits; variances don't mind the shift.
     shape = (true.shape[0], -1, height, width, channels)
-    x, y = (jnp.asarray(picture, jnp.float32).reshape(shape) - 0.5 for picture in (true, pred))
+    x, y = (jnp.asarray(picture, jnp.float32).reshape(shape) for picture in (true, pred))
+    # Squares of numbers around 0 lose fewer digits, and variances don't mind the shift.
+    shift_x, shift_y = (picture.mean((2, 3), keepdims=True) for picture in (x, y))
+    x, y = x - shift_x, y - shift_y
 
     def smooth(picture: Float[Array, "b t h w c"]) -> Float[Array, "b t i j c"]:
         rows, columns = _window(height), _window(width)
@@ -98,7 +104,7 @@ def ssim(true: TruePictures, pred: PredPictures) -> Float[Array, "b"]:
     variance_x = smooth(x * x) - mean_x**2
     variance_y = smooth(y * y) - mean_y**2
     covariance = smooth(x * y) - mean_x * mean_y
-    mean_x, mean_y = mean_x + 0.5, mean_y + 0.5
+    mean_x, mean_y = mean_x + shift_x, mean_y + shift_y
     luminance = (2 * mean_x * mean_y + _C1) / (mean_x**2 + mean_y**2 + _C1)
     structure = (2 * covariance + _C2) / (variance_x + variance_y + _C2)
     return (luminance * structure).mean((1, 2, 3, 4))

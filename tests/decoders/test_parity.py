@@ -49,7 +49,7 @@ def test_savi_late_fusion(path):
     decoder = config.make(
         slot_dim=vectors.shape[-1],
         image_shape=(height, width, channels),
-        scale_factor=1,
+        scale_factor=1.0,
         rngs=nnx.Rngs(0),
     )
     assert decoder.grid == grid

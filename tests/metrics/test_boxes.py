@@ -27,7 +27,6 @@ IGNORE_LAST = np.array([[[False, False, False, True]]])
         (row(0, 0), row(0, 1), {"by": "mask"}, np.nan),
         (row(1, 1), row(0, 1), {"ignore": np.ones((1, 1, 2), bool)}, np.nan),
         (row(0, 1), row(0, 3), {"strict": True}, 1),  # a single pixel has area 1
-        (RING, 1 - RING, {}, 0),  # the slot around the ring is empty but for its middle
         (RING, np.where(RING == 1, 4, 0) * np.eye(3, dtype=int), {}, 1),  # corners: box of all
         (row(1, 0, 0, 1), row(2, 3, 3, 2), {}, 1),  # parts are not separated
         (row(1, 0, 0, 1), row(2, 2, 2, 3), {}, 1),  # box 4 against 3

@@ -13,11 +13,11 @@ from slots import metrics
 from .examples import random_maps
 
 NUMBER = 8  # static number of labels, so that all tests share compiled functions
-SHAPE = (2, 5, 6)
+SHAPE = (8, 3, 4)
 IOUS = ("mbo", "mbo_bg", "miou", "miou_bg", "miou_either", "sc", "recall", "recall_strict")
 LOCALISED = ("corloc", "corloc_mask")
 PARTITIONS = ("ari", "fg_ari")
-check = settings(deadline=None, max_examples=30)
+check = settings(deadline=None, max_examples=20)
 
 
 def labels(shape=SHAPE):
@@ -51,6 +51,21 @@ def report(true, pred, ignore=None):
     return values
 
 
+def core(true, pred, ignore=None, num_true=NUMBER, num_pred=NUMBER):
+    """One metric of each kind of computation, for tests that compile all of it anew."""
+    static = {"ignore": ignore, "num_true": num_true, "num_pred": num_pred}
+    counts = metrics.contingency(true, pred, **static)
+    return {
+        "fg_ari": metrics.adjusted_rand_index_from_counts(counts, ignore_background=True),
+        "sc": metrics.segmentation_covering_from_counts(counts, weighted=True),
+        "recall": metrics.object_recall_from_counts(counts),
+        "miou_either": metrics.mean_iou_from_counts(counts, background=True, denominator="either"),
+        "slots": metrics.match_slots_from_counts(counts),
+        "used_slots": metrics.slot_count_from_counts(counts),
+        "corloc": metrics.corloc(true, pred, **static),
+    }
+
+
 def assert_same(got, expected, names=None, atol=1e-6):
     for name in names or expected:
         np.testing.assert_allclose(got[name], expected[name], atol=atol, err_msg=name)
@@ -64,12 +79,13 @@ def test_names_of_labels_mean_nothing(true, pred, slots, objects):
     assert_same(renamed, report(true, pred), atol=2e-5)
 
 
-@check
-@given(labels(), labels())
-def test_empty_slots_and_absent_objects_change_nothing(true, pred):
-    counts = metrics.contingency(true, pred, num_true=NUMBER, num_pred=NUMBER)
-    wider = jnp.pad(counts, ((0, 0), (0, 3), (0, 4)))
-    assert_same(from_counts(wider), from_counts(counts), atol=2e-5)
+def test_a_wider_table_changes_nothing():
+    true, pred = random_maps(5, (8, 9, 10), 6, 7)
+    expected = report(true, pred)
+    wider = core(true, pred, num_true=11, num_pred=12)
+    wider["slots"] = wider["slots"][:, : NUMBER - 1]
+    expected["slots"] = metrics.match_slots(true, pred, num_true=NUMBER, num_pred=NUMBER)
+    assert_same(wider, expected, names=wider)
 
 
 @check
@@ -84,13 +100,14 @@ def test_equal_maps_score_exactly_one(true, slots):
 
 
 @check
-@given(labels((2, 1, 18)), labels((2, 1, 30)), st.permutations(range(30)))
+@given(labels((8, 1, 18)), labels((8, 1, 30)), st.permutations(range(30)))
 def test_ignoring_an_object_is_deleting_it(rest, pred, order):
-    true = np.concatenate([rest, np.full((2, 1, 12), 7, np.int32)], axis=2)
+    true = np.concatenate([rest, np.full((8, 1, 12), 7, np.int32)], axis=2)
     shuffled = true[..., order], pred[..., order]
-    ignored = report(*shuffled, ignore=shuffled[0] == 7)
-    deleted = report(rest, pred[..., :18])
-    assert_same(ignored, deleted, names=[n for n in deleted if n != "corloc"], atol=2e-5)
+    static = {"num_true": NUMBER, "num_pred": NUMBER}
+    ignored = metrics.contingency(*shuffled, ignore=shuffled[0] == 7, **static)
+    deleted = metrics.contingency(rest, pred[..., :18], **static)
+    np.testing.assert_array_equal(ignored, deleted)
 
 
 @check
@@ -122,50 +139,50 @@ def test_inequalities(true, pred):
 
 
 @check
-@given(st.permutations(range(30)), labels())
+@given(st.permutations(range(12)), labels())
 def test_weights_do_not_matter_for_objects_of_equal_size(order, pred):
-    true = np.arange(30)[list(order)].reshape(1, 5, 6) // 6 + 1
-    value = report(true.repeat(2, 0), pred)
-    assert_same({"sc": value["sc"]}, {"sc": value["mbo"]})
+    true = np.array(order).reshape(1, 3, 4).repeat(8, 0) // 3 + 1
+    value = report(true, pred)
+    np.testing.assert_allclose(value["sc"], value["mbo"], atol=1e-6)
 
 
 def test_jit_vmap_and_eager_agree():
     true, pred = (jnp.asarray(x, jnp.int32) for x in random_maps(0, (8, 9, 10), 6, 7))
     true = true.at[0].set(0)
     ignore = jnp.asarray(np.random.default_rng(1).random(true.shape) < 0.1)
-    eager = report(true, pred, ignore)
-    assert_same(jax.jit(report)(true, pred, ignore), eager)
-    nested = jax.jit(jax.vmap(report))(*(x.reshape(2, 4, 9, 10) for x in (true, pred, ignore)))
-    assert_same({name: value.reshape(8) for name, value in nested.items()}, eager)
+    eager = core(true, pred, ignore)
+    assert_same(jax.jit(core)(true, pred, ignore), eager)
+    nested = jax.jit(jax.vmap(core))(*(x.reshape(2, 4, 9, 10) for x in (true, pred, ignore)))
+    assert_same({k: v.reshape(eager[k].shape) for k, v in nested.items()}, eager)
 
 
 def test_eight_devices_report_what_one_does():
-    true, pred = (jnp.asarray(x, jnp.int32) for x in random_maps(2, (16, 9, 10), 6, 7))
+    true, pred = (jnp.asarray(x, jnp.int32) for x in random_maps(2, (8, 9, 10), 6, 7))
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     sharding = NamedSharding(mesh, PartitionSpec("data"))
-    one = jax.jit(report)(true, pred)
-    eight = jax.jit(report)(jax.device_put(true, sharding), jax.device_put(pred, sharding))
+    one = jax.jit(core)(true, pred)
+    eight = jax.jit(core)(jax.device_put(true, sharding), jax.device_put(pred, sharding))
     for name, value in one.items():
-        assert len(eight[name].sharding.device_set) == 8
         np.testing.assert_array_equal(eight[name], value, err_msg=name)
 
 
 def test_images_without_objects_leave_a_mean_as_it_was():
-    true, pred = random_maps(3, (6, 9, 10), 6, 7)
-    with_empty = np.concatenate([true, np.zeros_like(true[:2])]), np.concatenate([pred, pred[:2]])
-    few, many = report(true, pred), report(*with_empty)
+    true, pred = random_maps(3, (8, 9, 10), 6, 7)
+    full = report(true, pred)
+    true[6:] = 0
+    some_empty = report(true, pred)
     for name in ("fg_ari", "mbo", "miou", "sc", "recall", *LOCALISED):
-        assert np.isnan(many[name][6:]).all()
-        np.testing.assert_allclose(np.nanmean(many[name]), np.mean(few[name]), rtol=1e-6)
-    filled = np.where(np.isnan(many["fg_ari"]), 1, many["fg_ari"]).mean()
-    np.testing.assert_allclose(filled, (few["fg_ari"].sum() + 2) / 8, rtol=1e-6)
+        assert np.isnan(some_empty[name][6:]).all()
+        np.testing.assert_allclose(np.nanmean(some_empty[name]), np.mean(full[name][:6]), rtol=1e-6)
+    filled = np.where(np.isnan(some_empty["fg_ari"]), 1, some_empty["fg_ari"]).mean()
+    np.testing.assert_allclose(filled, (full["fg_ari"][:6].sum() + 2) / 8, rtol=1e-6)
 
 
 def test_labels_out_of_range_are_undefined_everywhere():
-    true, pred = random_maps(4, (4, 9, 10), 6, 7)
+    true, pred = random_maps(4, (8, 9, 10), 6, 7)
     expected = report(true, pred)
     true[1, 0, 0], pred[2, 0, 0] = NUMBER, NUMBER + 5
     for name, value in report(true, pred).items():
         undefined = -1 if name in ("used_slots", "segments") else np.nan
         np.testing.assert_array_equal(value[1:3], [undefined] * 2, err_msg=name)
-        np.testing.assert_array_equal(value[::3], expected[name][::3], err_msg=name)
+        np.testing.assert_array_equal(value[3:], expected[name][3:], err_msg=name)

@@ -30,7 +30,7 @@ ALONE = (1, 0)  # a grid that is never read
 
 
 def make(config, feature_dim, slot_dim):
-    return config.make(feature_dim=feature_dim, slot_dim=slot_dim, scale_factor=1, rngs=nnx.Rngs(0))
+    return config.make(feature_dim=feature_dim, slot_dim=slot_dim, scale_factor=1.0, rngs=nnx.Rngs(0))
 
 
 def grouping_with_gradients(bind, params, tokens, first, cotangent):
@@ -227,7 +227,7 @@ def test_cosa_base_line(path, monkeypatch):
     data = jax.random.key_data(keys)
 
     def stored_noise(key, shape):  # the reference's draw in place of ours, found by the key
-        chosen = (data == jax.random.key_data(key)).all(axis=-1)
+        chosen = (data == jax.random.key_data(key)[None]).all(axis=-1)
         return jnp.einsum("b,bks->ks", chosen.astype(jnp.float32), noise)
 
     monkeypatch.setattr(jax.random, "normal", stored_noise)

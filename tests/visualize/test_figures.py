@@ -3,7 +3,6 @@
 What they look like was judged by eye; here is what must not change unnoticed.
 """
 
-import io
 import subprocess
 import sys
 from collections.abc import Callable
@@ -155,53 +154,6 @@ class TestAttention:
         np.testing.assert_array_equal(cells(flat)[-1], attention[2, -1])
         wide = attention.reshape(3, slots, 144)
         assert cells(visualize.attention_iterations(image, wide, grid=(9, 16)))[1].shape == (9, 16)
-
-
-class TestCurves:
-    def test_panels_bands_and_scales(self) -> None:
-        records: list[dict[str, Any]] = [
-            {"step": s, "learning_rate": 1e-3, "loss": 1.0 / (s + 1), "note": "text", "done": False}
-            for s in range(150)
-        ]
-        records.append({"step": 150, "loss": float("nan"), "loss_extra": -1.0})
-        records.append({"step": 10, "eval": {"fg_ari": {"mean": 0.5, "stderr": 0.1, "count": 3}}})
-        records.append({"step": 20, "eval": {"fg_ari": {"mean": 0.7, "stderr": 0.1, "count": 3}}})
-        records.append({"step": 20, "seeds": [1.0, 3.0], "mse": 2.0, "mse_std": 0.5})
-        figure = visualize.training_curves(records)
-        panels = {axes.get_title(): axes for axes in figure.axes}
-        assert [*panels][:2] == ["loss", "loss extra"]
-        assert [*panels][2:] == ["eval/fg ari", "seeds", "mse", "learning rate"]
-        assert panels["loss"].get_yscale() == "log"
-        assert panels["loss extra"].get_yscale() == "linear"
-        assert len(panels["loss"].lines) == 2  # the curve and its moving average
-        for name, low, high in (("eval/fg ari", 0.4, 0.8), ("seeds", 1, 3), ("mse", 1.5, 2.5)):
-            box = panels[name].collections[0].get_datalim(panels[name].transData)
-            np.testing.assert_allclose([box.y0, box.y1], [low, high])
-        figure.savefig(io.BytesIO())
-
-    def test_moving_average_passes_over_gaps(self) -> None:
-        records = [{"step": s, "x": float("nan") if s % 3 else 2.0} for s in range(200)]
-        line = visualize.training_curves(records).axes[0].lines[1]
-        np.testing.assert_allclose(np.asarray(line.get_ydata()), 2.0)
-
-    def test_named_panels_only(self) -> None:
-        records = [{"step": s, "loss": 1.0, "b": float(s)} for s in range(3)]
-        figure = visualize.training_curves(records, names=["b"])
-        assert [axes.get_title() for axes in figure.axes] == ["b"]
-
-    @pytest.mark.parametrize(
-        ("records", "names", "message"),
-        [
-            ([], None, "hold no numbers"),
-            ([{"loss": 1.0}], None, "record 0 has no `step`; it has loss"),
-            ([{"step": 0, "loss": 1.0}], ["los"], "no record has 'los'; they have loss"),
-        ],
-    )
-    def test_mistakes(
-        self, records: list[dict[str, float]], names: list[str] | None, message: str
-    ) -> None:
-        with pytest.raises(ValueError, match=message):
-            visualize.training_curves(records, names)
 
 
 IMAGES, MASKS = np.zeros((2, 8, 8, 3), np.float32), np.zeros((2, 4, 8, 8), np.float32)

@@ -1,0 +1,20 @@
+"""Slot Attention on CLEVR6 at 64×64, compact, for two CPU cores; needs the data, not run here.
+
+Command: slots train slot_attention/clevr6_cpu data.path=DIR
+Data: as for slot_attention/clevr6.
+"""
+
+from slots.config import replace
+from slots.data import FolderConfig
+from slots.experiment import ExperimentConfig
+from slots.presets import load
+
+
+def config() -> ExperimentConfig:
+    return replace(
+        load("slot_attention/tetrominoes_cpu"),
+        name="slot_attention/clevr6_cpu",
+        data=FolderConfig(path="data/clevr6", image_size=(64, 64), max_objects=6),
+        model__num_slots=7,
+        model__decoder__patch_size=8,
+    )

@@ -1,0 +1,19 @@
+"""Slot Attention on Multi-dSprites, compact, for two CPU cores.
+
+Command: slots train slot_attention/multi_dsprites_cpu
+"""
+
+from slots.config import replace
+from slots.data import MultiDSpritesConfig
+from slots.experiment import ExperimentConfig
+from slots.presets import load
+
+
+def config() -> ExperimentConfig:
+    return replace(
+        load("slot_attention/tetrominoes_cpu"),
+        name="slot_attention/multi_dsprites_cpu",
+        data=MultiDSpritesConfig(variant="colored_on_grayscale"),
+        model__num_slots=6,
+        model__decoder__patch_size=8,
+    )

@@ -1,0 +1,33 @@
+"""The notebooks run from top to bottom, shortened by one variable, and their two forms agree."""
+
+from pathlib import Path
+
+import jupytext
+import nbclient
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.py"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+@pytest.mark.filterwarnings("ignore")  # Jupyter's own
+def test_notebook_runs(path, monkeypatch):
+    monkeypatch.setenv("SLOTS_SHORT", "1")
+    notebook = jupytext.read(path)
+    client = nbclient.NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
+    )
+    client.execute()
+    outputs = [o for cell in notebook.cells for o in cell.get("outputs", ())]
+    assert sum("image/png" in o.get("data", {}) for o in outputs) >= 2
+    assert not any(o.output_type == "error" for o in outputs)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_stored_outputs_belong_to_the_text(path):
+    text = jupytext.read(path)
+    stored = jupytext.read(path.with_suffix(".ipynb"))
+    assert [(c.cell_type, c.source) for c in stored.cells] == [
+        (c.cell_type, c.source) for c in text.cells
+    ]
