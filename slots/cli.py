@@ -55,7 +55,7 @@ def _dispatch(command: str, words: list[str]) -> int:
     }
     if command not in commands:
         raise ConfigError(
-            f"{command!r} is no command{nearest(command, commands)}; "
+            f"{command!r} is no command{nearest(command, commands) or ';'} "
             f"there are {', '.join(commands)}."
         )
     if {"-h", "--help"} & set(words):
@@ -72,7 +72,9 @@ def _split(
     unknown = given - set(flags)
     if unknown:
         word = min(unknown)
-        raise ConfigError(f"{word!r} is no option here{nearest(word, [*flags, '--traceback'])}.")
+        raise ConfigError(
+            f"{word!r} is no option here{nearest(word, [*flags, '--traceback']) or '.'}"
+        )
     rest = [w for w in words if w not in given]
     if not rest or "=" in rest[0]:
         raise ConfigError(f"Say which {what} first; see: slots --help")

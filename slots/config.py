@@ -5,8 +5,11 @@ OmegaConf does the typed conversion of a single value. Reading a config only eve
 a family, so a stranger's file cannot import or run anything.
 """
 
+import copy
 import dataclasses
 import difflib
+import math
+import reprlib
 import types
 import typing
 from collections.abc import Iterable, Iterator
@@ -58,7 +61,7 @@ class Component:
         """The family's settings class called `name`; `where` is the key, for the error."""
         if name not in cls.kinds:
             raise ConfigError(
-                f"{where}={name!r} names no part{nearest(name, cls.kinds)}; "
+                f"{where}={_short(name)} names no part{nearest(name, cls.kinds) or ';'} "
                 f"{cls.family().__name__} has {', '.join(sorted(cls.kinds))}."
             )
         return cls.kinds[name]
@@ -99,7 +102,8 @@ def override(settings: _T, assignments: Iterable[str]) -> _T:
     """Applies `a.b=value` assignments in order and returns new settings.
 
     A part is swapped by its name (`model.module=mesh`); tuples of settings are indexed
-    (`objectives.0.weight=2`). Values are YAML scalars and lists, converted to the field's type.
+    (`objectives.0.weight=2`). Text is taken as it stands, everything else is a YAML scalar or list,
+    converted to the field's type. Combinations are checked once all assignments are made.
 
     Raises:
         ConfigError: unknown key, wrong type, or a combination that the settings refuse.
@@ -108,43 +112,41 @@ def override(settings: _T, assignments: Iterable[str]) -> _T:
         key, equals, value = assignment.partition("=")
         if not equals or not key:
             raise ConfigError(f"{assignment!r} is not of the form key=value.")
-        settings = _assign(settings, key.split("."), value, key)
-    return settings
+        settings = _assign(settings, type(settings), key.split("."), value, key)
+    return _checked(settings, "config")
 
 
-def _assign(settings: Any, path: list[str], value: str, key: str) -> Any:
+def _assign(current: Any, hint: Any, path: list[str], value: str, key: str) -> Any:
+    """`current`, declared as `hint`, with `value` at `path`; combinations are not yet checked."""
+    if not path:
+        if _settings_class(hint) is not None:
+            return _choose(hint, current, value, key)
+        return _read(hint, _parse(hint, value, key), key)
     head, *rest = path
-    if isinstance(settings, tuple):
-        if not head.isdigit() or int(head) >= len(settings):
-            raise ConfigError(f"{key}: {head!r} is no index into its {len(settings)} entries.")
-        changed = list(settings)
-        changed[int(head)] = _assign(settings[int(head)], rest, value, key)
+    if isinstance(current, tuple) and any(dataclasses.is_dataclass(c) for c in current):
+        if not head.isdigit() or int(head) >= len(current):
+            raise ConfigError(f"{key}: {head!r} is no index into its {len(current)} entries.")
+        changed = list(current)
+        changed[int(head)] = _assign(changed[int(head)], typing.get_args(hint)[0], rest, value, key)
         return tuple(changed)
-    known = fields(settings)
+    if not dataclasses.is_dataclass(current):
+        raise ConfigError(f"{key}: there are no settings inside {current!r}.")
+    known = fields(current)
     if head not in known:
         raise ConfigError(
-            f"{key}: {type(settings).__name__} has no setting {head!r}{nearest(head, known)}"
-            f" (defined in {type(settings).__module__}; it has {', '.join(known)})."
+            f"{key}: {type(current).__name__} has no setting {head!r}{nearest(head, known)}"
+            f" (defined in {type(current).__module__}; it has {', '.join(known)})."
         )
-    current = getattr(settings, head)
-    nested = _settings_class(known[head]) is not None or (
-        isinstance(current, tuple) and any(dataclasses.is_dataclass(c) for c in current)
-    )
-    if rest:
-        if not nested or current is None:
-            raise ConfigError(f"{key}: {head!r} has no settings inside it.")
-        new = _assign(current, rest, value, key)
-    elif nested:
-        new = _choose(known[head], current, value, key)
-    else:
-        new = _convert(head, known[head], value, key, text=True)
-    return _rebuild(settings, {head: new}, key)
+    changed_group = copy.copy(current)
+    new = _assign(getattr(current, head), known[head], rest, value, key)
+    object.__setattr__(changed_group, head, new)
+    return changed_group
 
 
 def _choose(hint: Any, current: Any, value: str, key: str) -> Any:
     """A part swapped by name: shared settings of the family keep their values."""
     cls = _settings_class(hint)
-    if value == "null" and type(None) in typing.get_args(hint):
+    if value == "null" and _optional(hint):
         return None
     if cls is None or not issubclass(cls, Component):
         raise ConfigError(f"{key} is a group of settings; set one of them, as in {key}.name=value.")
@@ -153,48 +155,111 @@ def _choose(hint: Any, current: Any, value: str, key: str) -> Any:
         return current
     shared = {f.name for f in dataclasses.fields(cls)}
     kept = {n: getattr(current, n) for n in shared} if current is not None else {}
-    return chosen(**kept)
+    return _made(chosen, kept, key)
 
 
-def _rebuild(settings: Any, changes: dict[str, Any], key: str) -> Any:
+def _made(cls: type[_T], values: dict[str, Any], where: str) -> _T:
     try:
-        return dataclasses.replace(settings, **changes)
+        return cls(**values)
     except ConfigError:
         raise
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{key}: {error}") from error
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _checked(settings: Any, where: str) -> Any:
+    """The same settings made anew from the leaves up, so that every group checks itself."""
+    if isinstance(settings, tuple):
+        return tuple(_checked(value, f"{where}.{i}") for i, value in enumerate(settings))
+    if not dataclasses.is_dataclass(settings) or isinstance(settings, type):
+        return settings
+    values = {
+        f.name: _checked(getattr(settings, f.name), f"{where}.{f.name}")
+        for f in dataclasses.fields(settings)
+    }
+    return _made(type(settings), values, where)
+
+
+def _optional(hint: Any) -> bool:
+    return type(None) in typing.get_args(hint)
+
+
+def _required(hint: Any) -> Any:
+    """`hint` without `| None`."""
+    if typing.get_origin(hint) not in (typing.Union, types.UnionType):
+        return hint
+    options = [a for a in typing.get_args(hint) if a is not type(None)]
+    return options[0] if len(options) == 1 else hint
 
 
 def _settings_class(hint: Any) -> type[Any] | None:
     """The settings class in `hint`, which may be optional; None for plain values."""
-    options = [hint]
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        options = [a for a in typing.get_args(hint) if a is not type(None)]
-    if len(options) == 1 and isinstance(options[0], type) and dataclasses.is_dataclass(options[0]):
-        return options[0]
-    return None
+    cls = _required(hint)
+    return cls if isinstance(cls, type) and dataclasses.is_dataclass(cls) else None
 
 
-def _convert(name: str, hint: Any, value: Any, key: str, *, text: bool = False) -> Any:
-    """One value converted to its declared type by OmegaConf."""
-    if "${" in str(value) or value == "???":  # OmegaConf would resolve these: environment, missing
-        raise ConfigError(f"{key}: values with '${{' and '???' are not allowed, got {value!r}.")
-    schema = OmegaConf.structured(dataclasses.make_dataclass("Value", [(name, hint)]))
+def _parse(hint: Any, text: str, key: str) -> Any:
+    """What the user typed, as plain data."""
+    if _required(hint) is str:
+        return None if text == "null" and _optional(hint) else text
+    _refuse_placeholders(text, key)
     try:
-        given = OmegaConf.from_dotlist([f"{name}={value}"]) if text else {name: value}
-        converted = getattr(OmegaConf.to_object(OmegaConf.merge(schema, given)), name)
-    except (OmegaConfBaseException, YAMLError, ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        expected = getattr(hint, "__name__", None) if isinstance(hint, type) else None
-        wanted = expected or str(hint).replace("typing.", "")
+        data: Any = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]))
+    except (OmegaConfBaseException, YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{key}={text!r} cannot be read as a value or a list.") from error
+    return data["value"]
+
+
+def _read(hint: Any, value: Any, path: str) -> Any:
+    """Plain data as what `hint` declares."""
+    if value is None and _optional(hint):
+        return None
+    inner, wanted = _settings_class(hint), _required(hint)
+    if inner is not None:
+        return from_data(inner, value, path)
+    if typing.get_origin(wanted) is not tuple:
+        return _convert(hint, value, path)
+    if not isinstance(value, list):
+        raise ConfigError(f"{path} should be a list, got {_short(value)}.")
+    elements = typing.get_args(wanted)
+    if elements[-1] is Ellipsis:
+        elements = elements[:1] * len(value)
+    if len(elements) != len(value):
+        raise ConfigError(f"{path} should have {len(elements)} entries, got {_short(value)}.")
+    return tuple(
+        _read(element, v, f"{path}.{i}")
+        for i, (element, v) in enumerate(zip(elements, value, strict=True))
+    )
+
+
+def _convert(hint: Any, value: Any, path: str) -> Any:
+    """One scalar converted to its declared type by OmegaConf."""
+    wanted = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+    if isinstance(value, list | dict):
+        raise ConfigError(f"{path} should be {wanted}, got {_short(value)}.")
+    _refuse_placeholders(value, path)
+    schema = OmegaConf.structured(dataclasses.make_dataclass("Value", [("value", hint)]))
+    try:
+        made: Any = OmegaConf.to_object(OmegaConf.merge(schema, {"value": value}))
+    except (OmegaConfBaseException, ValueError, TypeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(".")
+        raise ConfigError(f"{path}={_short(value)} does not fit {wanted}: {reason}.") from error
+    if isinstance(made.value, float) and not math.isfinite(made.value):
+        raise ConfigError(f"{path}={_short(value)} should be a finite number.")
+    return made.value
+
+
+def _refuse_placeholders(value: Any, path: str) -> None:
+    """OmegaConf would look these up: `${oc.env:HOME}` reads the environment."""
+    if isinstance(value, str) and ("${" in value or value == "???"):
         raise ConfigError(
-            f"{key}={value!r} does not fit {wanted}: {reason.rstrip('.')}."
-        ) from error
-    return _tuples(converted)
+            f"{path}: values with '${{' and '???' are not allowed, got {_short(value)}."
+        )
 
 
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(v) for v in value) if isinstance(value, list | tuple) else value
+def _short(value: Any) -> str:
+    """`value` for a message: a stranger's file may hold anything, at any depth and length."""
+    return reprlib.repr(value)
 
 
 def to_data(settings: Any) -> Any:
@@ -214,7 +279,7 @@ def from_data(cls: type[_T], data: Any, where: str = "config") -> _T:
         ConfigError: unknown key or part, wrong type, refused combination; names the path.
     """
     if not isinstance(data, dict):
-        raise ConfigError(f"{where} should be a group of settings, got {data!r}.")
+        raise ConfigError(f"{where} should be a group of settings, got {_short(data)}.")
     data = dict(data)
     chosen: Any = cls
     if isinstance(cls, type) and issubclass(cls, Component):
@@ -227,30 +292,10 @@ def from_data(cls: type[_T], data: Any, where: str = "config") -> _T:
     for name, value in data.items():
         path = f"{where}.{name}"
         if name not in known:
-            raise ConfigError(
-                f"{path}: {chosen.__name__} has no setting {name!r}{nearest(str(name), known)}."
-            )
-        values[name] = _read(name, known[name], value, path)
-    try:
-        return chosen(**values)
-    except ConfigError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{where}: {error}") from error
-
-
-def _read(name: str, hint: Any, value: Any, path: str) -> Any:
-    inner = _settings_class(hint)
-    if inner is not None:
-        if value is None and type(None) in typing.get_args(hint):
-            return None
-        return from_data(inner, value, path)
-    element = _settings_class((typing.get_args(hint) or (None,))[0])
-    if typing.get_origin(hint) is tuple and element is not None:
-        if not isinstance(value, list):
-            raise ConfigError(f"{path} should be a list, got {value!r}.")
-        return tuple(from_data(element, v, f"{path}.{i}") for i, v in enumerate(value))
-    return _convert(name, hint, value, path)
+            hint = nearest(str(name), known) or "."
+            raise ConfigError(f"{path}: {chosen.__name__} has no setting {name!r}{hint}")
+        values[name] = _read(known[name], value, path)
+    return _made(chosen, values, where)
 
 
 def leaves(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -186,7 +186,8 @@ def restore(
     folder = Path(run)
     config = override(read_config(folder), overrides)
     # Parameters go where this machine has room, not where they were trained.
-    experiment = build(replace(config, mesh=MeshConfig(), train__batch_size=jax.device_count()))
+    here: dict[str, Any] = {"train__batch_size": jax.device_count(), "train__accumulate": 1}
+    experiment = build(replace(config, mesh=MeshConfig(), **here))
     experiment = dataclasses.replace(experiment, config=config)
     checkpoints = Checkpoints(folder / "checkpoints")
     wanted = step if isinstance(step, int) else None

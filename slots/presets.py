@@ -38,7 +38,7 @@ def load(name: str) -> ExperimentConfig:
     path = known.get(name, Path(name))
     if not path.is_file():
         raise ConfigError(
-            f"{name!r} is no preset, Python file or run folder{nearest(name, known)}; "
+            f"{name!r} is no preset, Python file or run folder{nearest(name, known) or ';'} "
             f"see them all with: slots list"
         )
     spec = importlib.util.spec_from_file_location("slots_preset", path)

@@ -33,9 +33,9 @@ _SIZE = 64
 _LEVELS = 4096  # steps of a colour draw: every product of the conversion from HSV is then exact
 _REACH = 14  # pixels that a sprite can extend from its centre's pixel
 _UNIT = 62  # lattice steps per pixel: centres are at multiples of 32/31, pixels at halves
-_ONE, _SHIFT = 1 << 28, 14  # fixed-point 1 before and bits dropped by squaring
+_ONE, _SHIFT = 1 << 28, 14  # fixed-point 1, and the bits dropped before squaring
 
-# Half widths along the sprite's own axes; a heart's radii below are relative to its 12.
+# Along the sprite's own axes; a heart's radii below are relative to its 12.
 _HALF_WIDTHS = np.array([[9.6, 9.6], [12.75, 7.22], [12.0, 12.0]])
 _HEART = np.hstack(
     [
@@ -73,13 +73,10 @@ def outline(
     x: Int32[Array, ""],
     y: Int32[Array, ""],
 ) -> tuple[Bool[Array, "w w"], Int32[Array, ""], Int32[Array, ""]]:
-    """A sprite's pixels in the smallest window that holds every sprite, and its top-left pixel.
+    """A sprite's pixels in a 29×29 window, and the window's first row and column.
 
-    The factors are lattice indices from 0. A pixel belongs to the sprite if its centre does. Whole
-    numbers throughout: a float test rounds differently on other devices, which flips pixels.
-
-    Returns:
-        The window (29×29), its first row and its first column.
+    The factors are lattice indices from 0. A pixel belongs to the sprite if its centre does. The
+    tests are on whole numbers: floats round differently on other devices, which flips pixels.
     """
     window = np.arange(2 * _REACH + 1, dtype=np.int32)
     x, y = 16 * _UNIT + 64 * x, 16 * _UNIT + 64 * y  # lattice index to lattice steps
@@ -119,24 +116,27 @@ def paint(
     rows = jnp.sum(inside.astype(jnp.uint32) << bits.reshape(1, 1, -1), axis=-1, dtype=jnp.uint32)
     rows = jnp.pad(rows, ((0, 0), (0, 1)))  # an empty row for whatever is above or below
     pixels = np.arange(_SIZE, dtype=np.int32)
+
+    def cover(canvas: UInt32[Array, "h w"], sprite: Any) -> tuple[UInt32[Array, "h w"], None]:
+        rows, top, left, word = sprite
+        down, right = pixels - top, pixels - left
+        row = rows[jnp.where((down >= 0) & (down <= 2 * _REACH), down, -1)]
+        bit = jnp.where((right >= 0) & (right < 31), right, 31).astype(jnp.uint32)  # 31: never set
+        covered = (row[:, None] >> bit[None, :]) & 1 == 1
+        return jnp.where(covered & (word != 0), word, canvas), None
+
+    # A loop, though a short one: unrolled, XLA:CPU (jax 0.10) fuses it with whatever reads the
+    # canvas and draws the outlines anew for every pixel.
     canvas = jnp.broadcast_to(background, (_SIZE, _SIZE))
-    for i in range(len(words)):
-        down, right = pixels - top[i], pixels - left[i]
-        row = jnp.where((down >= 0) & (down <= 2 * _REACH), down, -1)
-        column = jnp.where((right >= 0) & (right < 31), right, 31)  # bit 31 is never set
-        covered = (rows[i, row][:, None] >> column.astype(jnp.uint32)[None, :]) & 1 == 1
-        canvas = jnp.where(covered & (words[i] != 0), words[i], canvas)
-    # Without the barrier, XLA:CPU (jax 0.10) paints anew for everything computed from the canvas.
-    return jax.lax.optimization_barrier(canvas)
+    return jax.lax.scan(cover, canvas, (rows, top, left, words))[0]
 
 
 def visible_pixels(segmentation: Int32[Array, "h w"], num_labels: int) -> Int32[Array, "m"]:
     """Pixels of labels 1 to `num_labels` (at most 5)."""
     # A row's counts share one word, 6 bits each (a sprite is 29 pixels wide at most): a sum per
     # label takes XLA:CPU (jax 0.10) ten times as long.
-    slot = 6 * (segmentation.astype(jnp.uint32) - 1)
-    field = jnp.where(segmentation > 0, jnp.uint32(1) << jnp.minimum(slot, 24), 0)
-    rows = jnp.sum(field, axis=1, dtype=jnp.uint32)
+    one = jnp.uint32(1) << (6 * jnp.maximum(segmentation - 1, 0)).astype(jnp.uint32)
+    rows = jnp.sum(jnp.where(segmentation > 0, one, 0), axis=1, dtype=jnp.uint32)
     counts = [jnp.sum((rows >> 6 * i) & 63, dtype=jnp.uint32) for i in range(num_labels)]
     return jnp.stack(counts).astype(jnp.int32)
 
@@ -158,12 +158,12 @@ def factors(
         Sprites as lattice indices from 0 (rows shape, scale, orientation, x, y), their colours in
         [0, 1], the background's colour, and how many of the M sprites exist.
     """
-    keys = jax.random.split(key, 3)
     least, most = NUM_SPRITES[variant]
-    count = jax.random.randint(keys[0], (), least, most + 1)
-    choices = [3, 6, 39 if unique_orientations else 40, 32, 32]
-    sprites = jax.random.randint(keys[1], (5, most), 0, jnp.array(choices)[:, None])
-    levels = jax.random.randint(keys[2], (most + 1, 3), 0, _LEVELS).astype(jnp.float32) / _LEVELS
+    draws = jax.random.uniform(key, (8, most + 1))
+    choices = jnp.array([[3.0], [6.0], [39.0 if unique_orientations else 40.0], [32.0], [32.0]])
+    sprites = jnp.floor(draws[:5, 1:] * choices).astype(jnp.int32)
+    levels = jnp.floor(draws[5:].T * _LEVELS) / _LEVELS  # row 0 is the background's
+    count = least + jnp.floor(draws[0, 0] * (most - least + 1)).astype(jnp.int32)
     if variant == "binarized":
         return sprites, jnp.ones((most, 1)), jnp.zeros(1), count
     if variant == "colored_on_colored":

@@ -26,6 +26,8 @@ class TokenHeadConfig:
     """Width of the MLP's hidden layer; None: as the features. 0 leaves out norm and MLP."""
     features: int | None = None
     """Width of the tokens; None: as the features."""
+    final_relu: bool = False
+    """ReLU after the MLP as well, as in CoSA."""
     layer_norm_epsilon: float = 1e-3
     """1e-3 in the released 2020 code (Keras), 1e-6 in the same group's later code."""
 
@@ -61,7 +63,11 @@ class TokenHead(nnx.Module):
         self.norm = (
             nnx.LayerNorm(normed, epsilon=config.layer_norm_epsilon, rngs=rngs) if hidden else None
         )
-        self.mlp = MLP(width, hidden, self.feature_dim, rngs=rngs) if hidden else None
+        self.mlp = (
+            MLP(width, hidden, self.feature_dim, final_relu=config.final_relu, rngs=rngs)
+            if hidden
+            else None
+        )
 
     def __call__(self, features: Float[Array, "b n c"], positions: Float[Array, "n 2"]) -> Tokens:
         """Tokens of a flattened feature map whose places lie at `positions`."""

@@ -41,6 +41,8 @@ class EvaluationConfig:
             )
         if self.count is not None and self.count < 1:
             raise ConfigError(f"eval.count={self.count} must be at least 1, or null for all.")
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"eval.seed={self.seed} must be at least 0 and below 2**32.")
         wanted = protocol(self.protocol).items
         if wanted is not None and self.count != wanted:
             raise ConfigError(

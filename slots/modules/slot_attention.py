@@ -151,7 +151,9 @@ class SlotAttention(SlotModule):
     ) -> Float[Array, "b h k n"]:
         q = self._heads(self.query(self.norm_slots(vectors)))
         q = q * (q.shape[-1] ** -0.5 / self.config.temperature)
-        return jnp.einsum("bhke,bhne->bhkn", q, k, preferred_element_type=jnp.float32)
+        # float32 at least: the softmax wants it under bfloat16, float64 stays float64
+        precise = jnp.float64 if k.dtype == jnp.float64 else jnp.float32
+        return jnp.einsum("bhke,bhne->bhkn", q, k, preferred_element_type=precise)
 
     def _update(
         self,
@@ -160,12 +162,14 @@ class SlotAttention(SlotModule):
         v: Float[Array, "b h n e"],
         tokens: Tokens,
     ) -> Float[Array, "b k s"]:
-        on_entries = self.config.epsilon_on == "entries"
-        weights = attention + self.config.epsilon if on_entries else attention
+        on_entries, epsilon = self.config.epsilon_on == "entries", self.config.epsilon
+        weights = attention + epsilon if on_entries else attention
         if tokens.mask is not None:
             weights = jnp.where(tokens.mask[:, None, None], weights, 0.0)
         total = weights.sum(axis=-1, keepdims=True)
-        weights = weights / (total if on_entries else total + self.config.epsilon)
+        # With every token masked the total is zero; otherwise it is epsilon or more.
+        total = jnp.maximum(total, epsilon) if on_entries else total + epsilon
+        weights = weights / total
         # The mean is linear: normalised in float32, applied in the compute dtype.
         read = jnp.einsum("bhkn,bhne->bkhe", weights.astype(v.dtype), v)
         read = read.reshape(*read.shape[:2], -1)

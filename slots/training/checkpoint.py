@@ -51,6 +51,11 @@ def _flat(state: PyTree) -> dict[str, Any]:
     return {name.replace("/", "."): leaf for name, leaf in named_leaves(state).items()}
 
 
+def _reason(error: Exception) -> str:
+    """The first line of what a library has to say, without a full stop."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
 def _records(arrays: dict[str, Any]) -> dict[str, list[Any]]:
     """Shape, dtype and checksum of each array, as JSON."""
     host = jax.device_get(arrays)
@@ -140,7 +145,7 @@ class Checkpoints:
 
     def _failed(self, step: int | None, error: Exception) -> RunError:
         full = "RESOURCE_EXHAUSTED" in str(error) or "No space left" in str(error)
-        reason = "the disk is full" if full else (str(error).splitlines() or ["unknown"])[0]
+        reason = "the disk is full" if full else _reason(error)
         what = "A checkpoint" if step is None else f"The checkpoint of step {step}, or one before,"
         kept = [s for s in self.steps() if s != step]
         left = f"step {kept[0]} is kept" if kept else "no checkpoint was finished before it"
@@ -170,8 +175,9 @@ class Checkpoints:
     def restore(self, target: PyTree, step: int | None = None) -> tuple[PyTree, int]:
         """The newest sound checkpoint, or that of `step`.
 
-        Damaged ones are reported and passed over; when the folder is open for writing they are
-        moved to `damaged/` beside it, so that later saves are not taken for old ones.
+        Damaged ones are reported and passed over. Once an older one is found sound and the folder
+        is open for writing, they are moved to `damaged/` beside it, so that later saves are not
+        taken for old ones; where none is sound, all stay in place.
 
         Args:
             target: abstract state (shapes, dtypes, shardings); the mesh may differ from the saved.
@@ -185,19 +191,25 @@ class Checkpoints:
             raise RunError(f"{self.folder} has no finished checkpoint.")
         if step is not None and step not in steps:
             raise RunError(f"{self.folder} has no checkpoint of step {step}; it has {steps}.")
-        for candidate in steps if step is None else [step]:
+        tried = steps if step is None else [step]
+        failures: dict[int, Exception] = {}
+        for candidate in tried:
             try:
                 state = self._read(candidate, target)
-            except RunError:
-                raise
             # Orbax raises whatever the damaged file provoked: ValueError, KeyError, bare Exception.
             except Exception as error:
-                reason = (str(error).splitlines() or [type(error).__name__])[0]
-                log.warning("Checkpoint %d is damaged and passed over: %s", candidate, reason)
-                self._set_aside(candidate)
+                failures[candidate] = error
                 continue
+            for damaged, cause in failures.items():
+                log.warning("Checkpoint %d is damaged and passed over: %s", damaged, _reason(cause))
+                self._set_aside(damaged)
             return state, candidate
-        raise RunError(f"No checkpoint in {self.folder} is sound (tried {steps}).")
+        newest = failures[tried[0]]
+        if isinstance(newest, RunError):
+            raise newest
+        raise RunError(
+            f"No checkpoint in {self.folder} is sound (tried {tried}): {_reason(newest)}."
+        )
 
     def _read(self, step: int, target: PyTree) -> PyTree:
         arrays = _flat(target)

@@ -14,7 +14,6 @@ from typing import Any
 
 import jax
 from jax.sharding import Mesh
-from jaxtyping import PyTree
 
 from slots.config import ConfigError
 from slots.data.base import Dataset
@@ -59,6 +58,8 @@ class TrainConfig:
         for name in ("steps", "batch_size", "accumulate"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"train.{name}={getattr(self, name)} must be at least 1.")
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"train.seed={self.seed} must be at least 0 and below 2**32.")
         if self.batch_size % self.accumulate:
             raise ConfigError(
                 f"train.batch_size={self.batch_size} does not divide into "
@@ -106,17 +107,7 @@ class Trainer:
         """Shapes, dtypes and placements of the state; makes no array."""
         shapes = jax.eval_shape(self._init)
         places = param_shardings(shapes.params, self.mesh, self.mesh_config.rules)
-        everywhere = replicated(self.mesh)
-
-        def follow(tree: PyTree) -> PyTree:
-            return like_params(tree, shapes.params, places, self.mesh)
-
-        shardings = dataclasses.replace(
-            jax.tree.map(lambda _: everywhere, shapes),
-            params=places,
-            opt_state=follow(shapes.opt_state),
-            ema=follow(shapes.ema),
-        )
+        shardings = like_params(shapes, shapes.params, places, self.mesh)
         return jax.tree.map(
             lambda s, place: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place),
             shapes,

@@ -135,7 +135,7 @@ def param_shardings(params: PyTree, mesh: Mesh, rules: tuple[tuple[str, str], ..
 
 
 def like_params(tree: PyTree, params: PyTree, shardings: PyTree, mesh: Mesh) -> PyTree:
-    """Placement of a tree that holds copies of parameters, as optimizer states do.
+    """Placement of a tree that holds parameters or copies of them, as optimizer states do.
 
     A leaf whose path ends in a parameter's path and has its shape lies where the parameter does;
     everything else is replicated.

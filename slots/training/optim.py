@@ -85,7 +85,7 @@ class OptimizerConfig:
         def learning_rate(step: jax.Array) -> jax.Array:
             step = jnp.float32(step)  # optax divides counts, which strict promotion refuses
             factor = warmup(step) if self.warmup_steps else 1.0
-            return self.learning_rate * factor * decay(step)
+            return jnp.float32(self.learning_rate * factor * decay(step))
 
         return learning_rate
 

@@ -85,7 +85,7 @@ class TrainStep:
         )
         metrics |= {
             "grad_norm": norm,
-            "learning_rate": jnp.float32(self.optimizer.schedule(self.total_steps)(state.step)),
+            "learning_rate": self.optimizer.schedule(self.total_steps)(state.step),
         }
         return new_state, metrics
 

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from .filled import abstract
+
 FOLDER = Path(
     os.environ.get("SLOTS_PARITY", Path(__file__).parents[3] / "shared" / "data" / "parity")
 )
@@ -120,10 +122,9 @@ def flax_gru(read, name):
     }
 
 
-def binder(module, params):
-    """A function from parameters to `module` with these; `params` must fit it leaf by leaf."""
-    graphdef, state = nnx.split(module, nnx.Param)
-    own = nnx.to_pure_dict(state)
+def binder(make, params):
+    """A function from parameters to the part that `make(rngs)` builds; `params` must fit it."""
+    graphdef, own = abstract(make)
     assert jax.tree.structure(own) == jax.tree.structure(params)
     assert jax.tree.map(np.shape, own) == jax.tree.map(np.shape, params)
     return lambda params: nnx.merge(graphdef, params)

@@ -41,9 +41,7 @@ def small_calls(monkeypatch):
 
 def test_a_scene_depends_on_its_number_alone(monkeypatch):
     whole = images(take(noise().train(8), 3))
-    np.testing.assert_array_equal(images(take(noise().train(4), 6)), whole)
     np.testing.assert_array_equal(images(take(noise().train(3), 8)), whole)
-    np.testing.assert_array_equal(images(take(noise().train(24), 1)), whole)
     monkeypatch.setattr(procedural, "SCENES_PER_CALL", 512)
     np.testing.assert_array_equal(images(take(noise().train(8), 3)), whole)
     assert len(np.unique(whole, axis=0)) == 24
@@ -94,9 +92,7 @@ def test_index_counts_scenes():
     assert batches[0].image.devices() == {jax.devices()[0]}
 
 
-@pytest.mark.parametrize(
-    ("train_size", "batch_size"), [(1, 4), (2, 3), (6, 4), (10, 12), (16, 4), (37, 1), (37, 12)]
-)
+@pytest.mark.parametrize(("train_size", "batch_size"), [(1, 4), (6, 4), (37, 12)])
 def test_a_finite_set_is_visited_once_per_epoch(train_size, batch_size):
     data = noise(train_size=train_size)
     assert data.size("train") == train_size
@@ -106,7 +102,7 @@ def test_a_finite_set_is_visited_once_per_epoch(train_size, batch_size):
     if train_size >= 10:
         assert len(np.unique(epochs, axis=0)) == 5
         other = next(noise(train_size=train_size, seed=1).train(batch_size))
-        assert batch_size == 1 or (other.index != batches[0].index).any()
+        assert (other.index != batches[0].index).any()
 
 
 def test_a_finite_set_holds_the_first_scenes_of_the_endless_one():

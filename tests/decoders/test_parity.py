@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from contracts.filled import quick_jit
 from contracts.vectors import Vectors, assert_close, binder, flax_linear, stored
-from flax import nnx
 
 from slots.decoders import BroadcastConfig
 from slots.nn import grid_positions
@@ -46,24 +46,27 @@ def test_savi_late_fusion(path):
         position="coordinates",
     )
     *leading, height, width, channels = cotangent.shape
-    decoder = config.make(
-        slot_dim=vectors.shape[-1],
-        image_shape=(height, width, channels),
-        scale_factor=1.0,
-        rngs=nnx.Rngs(0),
-    )
-    assert decoder.grid == grid
+
+    def make(rngs):
+        return config.make(
+            slot_dim=vectors.shape[-1],
+            image_shape=(height, width, channels),
+            scale_factor=1.0,
+            rngs=rngs,
+        )
+
     stored_grid = v.param("PositionEmbedding_0/pos_embedding")  # a constant of ours
     np.testing.assert_allclose(stored_grid.reshape(-1, 2), grid_positions(*grid), atol=1e-6)
     params = savi_params(v.param, len(strides))
-    bind = binder(decoder, params)
+    bind = binder(make, params)
+    assert bind(params).grid == grid
 
     def loss(params, vectors):
         flat = vectors.reshape(-1, *vectors.shape[-2:])  # time is part of the batch
         drawn = bind(params)(Slots(vectors=flat))
         return jnp.vdot(drawn.output, cotangent.reshape(drawn.output.shape)), drawn
 
-    compute = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
+    compute = quick_jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
     (_, drawn), gradients = compute(params, vectors)
     masks = drawn.masks.reshape(*leading, *drawn.masks.shape[1:])
     assert_close(drawn.output.reshape(cotangent.shape), v["out/flow"], 1e-5, "output")

@@ -45,6 +45,7 @@ def test_edge_cases(true, pred, options, value):
 @pytest.mark.parametrize("shape", [(24, 9, 11), (24, 3, 5, 6)])
 def test_equals_boxes_drawn_by_hand(shape):
     rng = np.random.default_rng(12)
+    static = {"num_true": 4, "num_pred": 8}
     true = rng.integers(0, 3, shape) * (rng.random(shape) < 0.05)
     pred = rng.integers(0, 5, shape) * (rng.random(shape) < 0.05)
     ignore = rng.random(shape) < 0.3
@@ -52,7 +53,7 @@ def test_equals_boxes_drawn_by_hand(shape):
         expected = [
             oracles.corloc(t, p, i, strict) for t, p, i in zip(true, pred, ignore, strict=True)
         ]
-        got = metrics.corloc(true, pred, ignore=ignore, strict=strict)
+        got = metrics.corloc(true, pred, ignore=ignore, strict=strict, **static)
         np.testing.assert_array_equal(got, expected)
         assert 0 < np.nansum(expected) < len(expected)
 

@@ -10,7 +10,6 @@ from slots import metrics
 from . import oracles
 from .examples import CLASSES, CLIP_PRED, CLIP_TRUE, PRED, TRUE, random_maps, row
 
-
 # Static numbers of labels, so that most tests share compiled functions.
 STATIC = {"num_true": 8, "num_pred": 8}
 
@@ -22,7 +21,6 @@ def test_hand_examples():
     assert mean_iou(TRUE, PRED, background=True, denominator="either")[0] == 0.25
     assert mean_iou(CLASSES, PRED)[0] == pytest.approx(5 / 12)
     assert mean_iou(CLIP_TRUE, CLIP_PRED)[0] == pytest.approx(1 / 3)
-    assert metrics.per_frame(mean_iou)(CLIP_TRUE, CLIP_PRED)[0] == 1
 
 
 EITHER = {"background": True, "denominator": "either"}
@@ -64,6 +62,7 @@ def test_equals_every_assignment_tried(options):
     )
 
 
+@pytest.mark.slow
 def test_large_tables_equal_scipy():
     rng = np.random.default_rng(10)
     counts = rng.integers(0, 50, (6, 17, 24)) * (rng.random((6, 17, 24)) < 0.3)

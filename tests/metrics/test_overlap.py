@@ -9,7 +9,6 @@ from slots import metrics
 from . import oracles
 from .examples import CLASSES, CLIP_PRED, CLIP_TRUE, PRED, TRUE, random_maps, row
 
-
 # Static numbers of labels, so that most tests share compiled functions.
 STATIC = {"num_true": 8, "num_pred": 8}
 
@@ -83,7 +82,7 @@ def test_thresholds_are_exact(threshold, strict, value):
     assert got[0] == value
 
 
-@pytest.mark.parametrize("tenths", range(1, 11))
+@pytest.mark.parametrize("tenths", [1, 3, 7])
 def test_an_iou_equal_to_the_threshold_counts(tenths):
     true = row(*[1] * 10)
     pred = row(*range(1, 11 - tenths), *[0] * tenths)

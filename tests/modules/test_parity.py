@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from contracts.filled import quick_jit
 from contracts.vectors import (
     Vectors,
     assert_close,
@@ -16,7 +17,6 @@ from contracts.vectors import (
     torch_linear,
     torch_norm,
 )
-from flax import nnx
 
 from slots.encoders import TokenHead, TokenHeadConfig
 from slots.initializers import GaussianConfig
@@ -29,8 +29,11 @@ pytestmark = pytest.mark.parity
 ALONE = (1, 0)  # a grid that is never read
 
 
-def make(config, feature_dim, slot_dim):
-    return config.make(feature_dim=feature_dim, slot_dim=slot_dim, scale_factor=1.0, rngs=nnx.Rngs(0))
+def module(config, feature_dim, slot_dim):
+    def make(rngs):
+        return config.make(feature_dim=feature_dim, slot_dim=slot_dim, scale_factor=1.0, rngs=rngs)
+
+    return make
 
 
 def grouping_with_gradients(bind, params, tokens, first, cotangent):
@@ -43,7 +46,7 @@ def grouping_with_gradients(bind, params, tokens, first, cotangent):
         grouping = bind(params)(tokens, Slots(vectors=first), keys, train=True)
         return jnp.vdot(grouping.slots.vectors, cotangent), grouping
 
-    compute = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True))
+    compute = quick_jit(jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True))
     (_, grouping), gradients = compute(params, tokens, first)
     return grouping, gradients
 
@@ -93,7 +96,7 @@ def test_savi(path):
         layer_norm_epsilon=v.hyper("layernorm_epsilon", 1e-6),
     )
     params = savi_params(v.param, v.has)
-    bind = binder(make(config, tokens.shape[-1], first.shape[-1]), params)
+    bind = binder(module(config, tokens.shape[-1], first.shape[-1]), params)
     grouping, gradients = grouping_with_gradients(bind, params, tokens, first, v["in/cotangent"])
 
     assert_close(grouping.slots.vectors, v["out/slots"], 1e-5, "slots")
@@ -140,7 +143,7 @@ def test_mesh_code_without_transport(path):
         layer_norm_epsilon=v.hyper("layernorm_epsilon", 1e-5),
     )
     params = mesh_params(v)
-    bind = binder(make(config, tokens.shape[-1], first.shape[-1]), params)
+    bind = binder(module(config, tokens.shape[-1], first.shape[-1]), params)
     grouping, gradients = grouping_with_gradients(bind, params, tokens, first, v["in/cotangent"])
 
     def normalised(attention):  # stored after the second normalisation, as [...,N,K]
@@ -160,7 +163,7 @@ def test_mesh_code_without_transport(path):
 def cosa_params(v, gradient=False):
     read = v.gradient if gradient else v.param
     position = torch_linear(read, "encoder_position/embedding")
-    module = {
+    attention = {
         "norm_inputs": torch_norm(read, "norm_input"),
         "norm_slots": torch_norm(read, "norm_slots"),
         "norm_mlp": torch_norm(read, "norm_pre_ff"),
@@ -187,7 +190,7 @@ def cosa_params(v, gradient=False):
         # sigma = exp(stored / 2); a gradient of the stored value is half of that of its half
         "log_scale": read("slots_sigma").reshape(-1, width) * (2 if gradient else 0.5),
     }
-    return {"head": head, "initializer": initializer, "module": module}
+    return {"head": head, "initializer": initializer, "module": attention}
 
 
 @pytest.mark.parametrize("path", stored("cosa_slot_attention_baseline*"))
@@ -202,6 +205,7 @@ def test_cosa_base_line(path, monkeypatch):
         norm="all",
         hidden=v.param("encoder_feature_mlp/0/weight").shape[0],
         features=v.param("encoder_feature_mlp/2/weight").shape[0],
+        final_relu=True,
         layer_norm_epsilon=layer_norm_epsilon,
     )
     config = SlotAttentionConfig(
@@ -216,13 +220,17 @@ def test_cosa_base_line(path, monkeypatch):
     )
     params = cosa_params(v)
     token_dim = head.features
-    rngs = nnx.Rngs(0)
-    bind_head = binder(TokenHead(head, channels, tuple(grid), rngs=rngs), params["head"])
-    gaussian = GaussianConfig(shared=params["initializer"]["mean"].shape[0] == 1).make(
-        num_slots=num_slots, slot_dim=slot_dim, feature_dim=token_dim, rngs=rngs
+
+    def make_gaussian(rngs):
+        return GaussianConfig(shared=len(params["initializer"]["mean"]) == 1).make(
+            num_slots=num_slots, slot_dim=slot_dim, feature_dim=token_dim, rngs=rngs
+        )
+
+    bind_head = binder(
+        lambda rngs: TokenHead(head, channels, tuple(grid), rngs=rngs), params["head"]
     )
-    bind_gaussian = binder(gaussian, params["initializer"])
-    bind_module = binder(make(config, token_dim, slot_dim), params["module"])
+    bind_gaussian = binder(make_gaussian, params["initializer"])
+    bind_module = binder(module(config, token_dim, slot_dim), params["module"])
     keys = jax.random.split(jax.random.key(0), size)
     data = jax.random.key_data(keys)
 
@@ -240,7 +248,7 @@ def test_cosa_base_line(path, monkeypatch):
         vectors = grouping.slots.vectors
         return jnp.vdot(vectors, v["in/cotangent"].reshape(vectors.shape)), (first, vectors)
 
-    compute = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
+    compute = quick_jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
     (_, (first, vectors)), gradients = compute(params, features)
     sigma = np.exp(0.5 * v.param("slots_sigma").reshape(-1, slot_dim))
     wanted = v.param("slots_mu").reshape(-1, slot_dim)[None] + sigma[None] * noise

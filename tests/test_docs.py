@@ -1,0 +1,69 @@
+"""What the pages say holds: links lead somewhere, and the example module works as printed."""
+
+import re
+import sys
+import types
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from slots.config import override, replace
+from slots.models import Definition
+from slots.modules import SlotModuleConfig
+from slots.presets import load, presets
+from slots.types import Batch, Context
+
+ROOT = Path(__file__).parents[1]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_presets_named_in_pages_exist():
+    known = set(presets())
+    for page in PAGES:
+        for name in re.findall(r"slots train (\w+/\w+)", page.read_text()):
+            if name.split("/")[0] not in ("runs", "soft_kmeans"):
+                assert name in known, f"{page.name} names {name}"
+
+
+@pytest.fixture
+def example(monkeypatch):
+    """The module of the walk-through, made from the page's own text and registered."""
+    text = (ROOT / "docs/adding_a_slot_module.md").read_text()
+    code = re.search(r"```python\n(.*?)```", text, re.S)
+    assert code is not None
+    module = types.ModuleType("soft_kmeans")
+    monkeypatch.setitem(sys.modules, "soft_kmeans", module)
+    exec(code[1], vars(module))
+    monkeypatch.setitem(SlotModuleConfig.kinds, "soft_kmeans", module.SoftKMeansConfig)
+    return module
+
+
+def test_example_module_trains(example):
+    config = override(load("slot_attention/tetrominoes_cpu"), ["model.module=soft_kmeans"])
+    assert type(config.model.module) is example.SoftKMeansConfig
+    config = replace(config, model__encoder__hidden=8, model__decoder__hidden=(8,))
+    definition = Definition.of(config.model, (20, 20, 3))
+    params, variables = definition.init(jax.random.key(0))
+    batch = Batch(image=jax.random.uniform(jax.random.key(1), (2, 20, 20, 3)))
+
+    def loss(params):
+        context = Context(step=jnp.int32(0), key=jax.random.key(2), train=True)
+        prediction, _ = definition.bind(params)(batch, context, variables)
+        error = jnp.square(prediction.reconstruction.output - batch.pixels).mean()
+        return error, prediction
+
+    (_, prediction), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
+    np.testing.assert_allclose(prediction.reconstruction.masks.sum(1), 1, atol=1e-5)
+    np.testing.assert_allclose(prediction.grouping.attention.sum(1), 1, atol=1e-5)
+    assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(gradient))
+    assert float(jnp.abs(gradient["module"]["project"]["kernel"]).max()) > 0
