@@ -5,6 +5,7 @@ afterwards: the same few programs are compiled by many tests and by the processe
 """
 
 import atexit
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -133,6 +134,10 @@ def dots(*assignments: str, **changes: Any) -> ExperimentConfig:
     """The tiny experiment on `DotsConfig(**changes)`; compiles fast, cannot be saved."""
     small = (
         "model.num_slots=3",
+        "model.encoder.head.hidden=0",
+        "model.module.mlp_hidden=0",
+        "model.decoder.product=false",
+        "optimizer.clip_norm=null",
         "model.encoder.window=4",
         "model.encoder.stride=2",
         "optimizer.epsilon=0.001",  # or Adam makes rounding errors as large as gradients
@@ -165,6 +170,17 @@ def advance(built: Experiment, state: Any, count: int) -> tuple[Any, list[float]
 @functools.cache
 def _update(trainer: Trainer) -> Any:
     return trainer.step()
+
+
+@contextlib.contextmanager
+def quick_compiles() -> Iterator[None]:
+    """Leaves out most of XLA's optimizations: these programs run for less than they compile."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)
 
 
 def arrays(tree: Any) -> list[np.ndarray]:

@@ -30,7 +30,7 @@ def config() -> ExperimentConfig:
             decoder=MLPDecoderConfig(
                 hidden=(256, 256), patch_size=5, product=True, position="fourier", background=True
             ),
-            num_slots=4,
+            num_slots=3,
         ),
         data=TetrominoesConfig(),
         optimizer=OptimizerConfig(

@@ -44,8 +44,8 @@ class Dataset(abc.ABC):
         """Batches of step `start`, `start + 1`, ... without end.
 
         The batch of a step is a function of the settings (seed included), the batch size and the
-        step alone, so that resuming is a matter of `start`. `Batch.index` never repeats for
-        generated data and is the record number for stored data.
+        step alone, so that resuming is a matter of `start`. `Batch.index` is the number of the
+        scene or record, which comes again in every epoch of a finite set.
         """
 
     @abc.abstractmethod

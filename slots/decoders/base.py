@@ -1,6 +1,7 @@
 """The contract of a decoder, and the mixture every pixel decoder ends in."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
@@ -65,24 +66,37 @@ class Mixture(nnx.Module):
         self.color = nnx.Param(jnp.zeros(channels)) if background else None
         self.logit = nnx.Param(jnp.zeros(1)) if background else None
 
-    def __call__(self, drawn: Float[Array, "b k h w c1"], slots: Slots) -> Reconstruction:
+    def __call__(
+        self,
+        drawn: Float[Array, "b k *places c1"],
+        slots: Slots,
+        arrange: Callable[[Array], Array] = lambda x: x,
+    ) -> Reconstruction:
         """Mixes what the slots drew.
 
         Args:
-            drawn: per slot C channels and, last, the mask logit.
+            drawn: per slot C channels and, last, the mask logit, at places of any layout.
             slots: for which of them take part.
+            arrange: brings [..., *places, c] to [..., H, W, c]. It is applied after mixing, so
+                that training, which needs the output alone, moves 1/K of the numbers.
 
         Returns:
             Output [B,H,W,C] and parts in the dtype of `drawn`, masks in float32.
         """
         parts, logits = drawn[..., :-1], drawn[..., -1].astype(jnp.float32)
         if slots.active is not None:
-            logits = jnp.where(slots.active[:, :, None, None], logits, _OFF)
-        if self.color is not None and self.logit is not None:
-            color = self.color[...][None, None, None, None]
+            active = jnp.expand_dims(slots.active, range(2, logits.ndim))
+            logits = jnp.where(active, logits, _OFF)
+        if self.logit is not None:
+            logit = self.logit[...].astype(jnp.float32)[0]
+            logits = jnp.concatenate([logits, jnp.full_like(logits[:, :1], logit)], axis=1)
+        masks = jax.nn.softmax(logits, axis=1)[..., None]
+        weights = masks.astype(parts.dtype)
+        output = (weights[:, : parts.shape[1]] * parts).sum(axis=1)
+        if self.color is not None:
+            color = jnp.expand_dims(self.color[...], range(parts.ndim - 1))
+            output = output + weights[:, -1] * color[:, 0]
             parts = jnp.concatenate([parts, jnp.broadcast_to(color, parts[:, :1].shape)], axis=1)
-            logit = self.logit[...].astype(jnp.float32)[None, None, None]
-            logits = jnp.concatenate([logits, jnp.broadcast_to(logit, logits[:, :1].shape)], axis=1)
-        masks = jax.nn.softmax(logits, axis=1)
-        output = jnp.einsum("bkhw,bkhwc->bhwc", masks.astype(parts.dtype), parts)
-        return Reconstruction(output=output, masks=masks, parts=parts)
+        return Reconstruction(
+            output=arrange(output), masks=arrange(masks)[..., 0], parts=arrange(parts)
+        )

@@ -98,14 +98,15 @@ class MLPDecoder(Decoder):
         x = jax.nn.relu(self._first(slots.vectors, positions))
         for layer in list(self.layers)[1:]:
             x = jax.nn.relu(layer(x))
-        x = rearrange(
-            self.output(x),
-            "b k (h w) (p q c) -> b k (h p) (w q) c",
-            h=rows,
-            p=self.patch,
-            q=self.patch,
-        )
-        return self.mixture(x[:, :, : self.size[0], : self.size[1]], slots)
+        drawn = self.output(x).reshape(*x.shape[:-1], self.patch**2, self.channels + 1)
+
+        def arrange(x: Float[Array, "*b n pq c"]) -> Float[Array, "*b y x c"]:
+            x = rearrange(
+                x, "... (h w) (p q) c -> ... (h p) (w q) c", h=rows, p=self.patch, q=self.patch
+            )
+            return x[..., : self.size[0], : self.size[1], :]
+
+        return self.mixture(drawn, slots, arrange)
 
     def _first(
         self, vectors: Float[Array, "b k s"], positions: Float[Array, "b1 k1 n 2"]

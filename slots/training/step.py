@@ -103,12 +103,16 @@ class TrainStep:
             lambda x: jnp.swapaxes(x.reshape(-1, count, *x.shape[1:]), 0, 1), batch
         )
 
-        def body(variables: PyTree, batch: Batch) -> tuple[PyTree, tuple[Metrics, PyTree]]:
+        def body(carry: Any, batch: Batch) -> tuple[Any, Metrics]:
+            variables, total = carry
             (_, (variables, metrics)), gradients = compute(state.params, variables, batch, context)
-            return variables, (metrics, gradients)
+            return (variables, jax.tree.map(jnp.add, total, gradients)), metrics
 
-        variables, stacked = jax.lax.scan(body, state.variables, micro)
-        metrics, gradients = jax.tree.map(lambda x: x.mean(axis=0), stacked)
+        # The sum is carried: stacked gradients would take the memory that micro-batches save.
+        zeros = jax.tree.map(jnp.zeros_like, state.params)
+        (variables, total), stacked = jax.lax.scan(body, (state.variables, zeros), micro)
+        gradients = jax.tree.map(lambda x: x / count, total)
+        metrics = jax.tree.map(lambda x: x.mean(axis=0), stacked)
         return (variables, metrics), gradients
 
     def _loss(

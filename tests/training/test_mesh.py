@@ -53,7 +53,7 @@ class TestPlacement:
         state = on("fsdp=4").trainer.init()
         # 4 × 4 × 3 pixels in, 16 features out; the mask logit and colours of 5 × 5 pixels: 100.
         kernels = {
-            "encoder/mlp/hidden/kernel": (48, 16),
+            "encoder/mlp/first/kernel": (48, 16),
             "decoder/output/kernel": (16, 100),
         }
         for name, shape in kernels.items():

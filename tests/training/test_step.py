@@ -42,8 +42,10 @@ def test_metrics_of_a_step() -> None:
 
 def test_the_seeds_decide(plain: Trained) -> None:
     assert same_bits(train_steps(experiment(), 3)[0], plain[0])
-    assert not same_bits(train_steps(experiment("train.seed=1"), 3)[0], plain[0])
-    assert not same_bits(train_steps(experiment(seed=1), 3)[0], plain[0])
+    first, other = (experiment(f"train.seed={seed}").trainer.init() for seed in (0, 1))
+    assert not same_bits(first.params, other.params)
+    first, other = (next(experiment(seed=seed).trainer.batches(0)) for seed in (0, 1))
+    assert not same_bits(first.image, other.image)
 
 
 @pytest.mark.parametrize("count", [2, 4])
@@ -71,7 +73,8 @@ def test_bfloat16(param_dtype: str, plain: Trained) -> None:
         f"model.param_dtype={param_dtype}",
         "optimizer.ema_decay=0.9",
     )
-    state, losses = train_steps(built, 3)
+    with jax.numpy_dtype_promotion("standard"):  # Flax's layer norm (0.12) promotes bfloat16
+        state, losses = train_steps(built, 3)
     assert {str(x.dtype) for x in jax.tree.leaves(state.params)} == {param_dtype}
     assert {str(x.dtype) for x in jax.tree.leaves(state.ema)} == {"float32"}
     assert losses == pytest.approx(plain[1], rel=0.05)
@@ -139,7 +142,7 @@ class TestNotFinite:
         before = jax.device_get(state)
         bright = Batch(image=batch.image.at[0, 0, 0, 0].set(1e30), index=batch.index)
         after, metrics = trainer.step()(state, bright)
-        assert np.isinf(float(metrics["loss"]))
+        assert not np.isfinite(float(metrics["loss"]))
         assert same_bits(after.params, before.params)
         assert int(after.skipped) == 1
 
