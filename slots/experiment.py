@@ -1,5 +1,6 @@
 """The root of the settings tree, and what is done with it: build, train, restore, evaluate."""
 
+import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
@@ -143,10 +144,10 @@ def train(config: ExperimentConfig, run: str | Path | None = None) -> Run:
     folder = Path(run) if run is not None else default_folder(config.name)
     _check_folder(folder, config)
     experiment = build(config)
-    _write_header(folder, experiment)
     evaluator = Evaluator(
         experiment.definition, experiment.dataset, config.eval, experiment.trainer.mesh
     )
+    _write_header(folder, experiment)
 
     def evaluate_state(state: TrainState, step: int) -> dict[str, dict[str, Any]]:
         params = state.params if state.ema is None else state.ema
@@ -189,13 +190,13 @@ def restore(
     here: dict[str, Any] = {"train__batch_size": jax.device_count(), "train__accumulate": 1}
     experiment = build(replace(config, mesh=MeshConfig(), **here))
     experiment = dataclasses.replace(experiment, config=config)
-    checkpoints = Checkpoints(folder / "checkpoints")
-    wanted = step if isinstance(step, int) else None
-    if step == "best":
-        wanted = checkpoints.best()
-        if wanted is None:
-            raise RunError(f"{folder} has no checkpoint with a measured metric to be best by.")
-    state, _ = checkpoints.restore(experiment.trainer.abstract_state(), wanted)
+    with contextlib.closing(Checkpoints(folder / "checkpoints")) as checkpoints:
+        wanted = step if isinstance(step, int) else None
+        if step == "best":
+            wanted = checkpoints.best()
+            if wanted is None:
+                raise RunError(f"{folder} has no checkpoint with a measured metric to be best by.")
+        state, _ = checkpoints.restore(experiment.trainer.abstract_state(), wanted)
     return Run(folder, experiment, state)
 
 
@@ -254,6 +255,7 @@ def _check_folder(folder: Path, config: ExperimentConfig) -> None:
 
 def _write_header(folder: Path, experiment: Experiment) -> None:
     """Settings, package versions and the parameter table, before step 0."""
+    table = parameter_table(experiment)  # first: settings that do not fit leave no folder behind
     folder.mkdir(parents=True, exist_ok=True)
     names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "grain")
     versions = {name: importlib.metadata.version(name) for name in ("slots", *names)}
@@ -261,7 +263,7 @@ def _write_header(folder: Path, experiment: Experiment) -> None:
     versions["devices"] = f"{jax.device_count()} × {jax.devices()[0].device_kind}"
     _write(folder / "config.json", json.dumps(to_data(experiment.config), indent=2))
     _write(folder / "versions.json", json.dumps(versions, indent=2))
-    _write(folder / "parameters.txt", parameter_table(experiment))
+    _write(folder / "parameters.txt", table)
 
 
 def _write(path: Path, text: str) -> None:

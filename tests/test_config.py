@@ -128,7 +128,11 @@ class TestOverride:
             ("choice=two", "choice", "two"),
             ("number=3", "number", 3),
             ("widths=[1, 2]", "widths", (1, 2)),
-            ('pairs=[[".*/kernel", column], [a, b]]', "pairs", ((".*/kernel", "column"), ("a", "b"))),
+            (
+                'pairs=[[".*/kernel", column], [a, b]]',
+                "pairs",
+                ((".*/kernel", "column"), ("a", "b")),
+            ),
             ("rules=[{pattern: a/.*, loud: true}]", "rules", (Rule(pattern="a/.*", loud=True),)),
             ("several=[{kind: disc, radius: 2}]", "several", (Disc(radius=2.0),)),
         ],
@@ -342,11 +346,10 @@ class TestData:
         assert len(str(caught.value)) < 500
 
     def test_long_values_are_shortened(self) -> None:
-        for data in ({"whole": "x" * 10**4}, {"shape": {"kind": "x" * 10**4}}, {"whole": 10**400}):
-            try:
+        for data in ({"whole": "x" * 10**4}, {"shape": {"kind": "x" * 10**4}}):
+            with pytest.raises(ConfigError) as caught:
                 from_data(Root, data)
-            except ConfigError as error:
-                assert len(str(error)) < 1000
+            assert len(str(caught.value)) < 500
 
 
 class TestReplace:

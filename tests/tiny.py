@@ -8,6 +8,7 @@ import atexit
 import contextlib
 import dataclasses
 import functools
+import io
 import itertools
 import os
 import shutil
@@ -20,6 +21,7 @@ import jax
 import numpy as np
 from PIL import Image
 
+from slots.cli import main
 from slots.config import override
 from slots.data import DataConfig, Dataset
 from slots.experiment import Experiment, ExperimentConfig, build
@@ -198,6 +200,17 @@ def distance(one: Any, other: Any) -> float:
     """The largest difference between two trees."""
     pairs = zip(arrays(one), arrays(other), strict=True)
     return max(float(np.abs(a.astype("f8") - b.astype("f8")).max(initial=0)) for a, b in pairs)
+
+
+@functools.cache
+def trained() -> tuple[Path, str, str]:
+    """A run of the tiny experiment by the command line: its folder, stdout and stderr."""
+    folder = Path(tempfile.mkdtemp(prefix="slots-tests-")) / "run"
+    atexit.register(shutil.rmtree, folder.parent, ignore_errors=True)
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        with contextlib.redirect_stderr(io.StringIO()) as err:
+            assert main(["train", PRESET, *OVERRIDES, "eval.every=4", f"run={folder}"]) == 0
+    return folder, out.getvalue(), err.getvalue()
 
 
 def write_pictures(

@@ -39,6 +39,8 @@ class EvaluationConfig:
             raise ConfigError(
                 f"eval.every={self.every} and eval.batch_size={self.batch_size} must be at least 1."
             )
+        if self.split == "train":
+            raise ConfigError("eval.split=train is not held out; use val or test.")
         if self.count is not None and self.count < 1:
             raise ConfigError(f"eval.count={self.count} must be at least 1, or null for all.")
         if not 0 <= self.seed < 2**32:
@@ -137,13 +139,22 @@ def _mask_metrics(
 
 
 class Evaluator:
-    """Evaluates one model on one data set; compiles once."""
+    """Evaluates one model on one data set; compiles once.
+
+    Raises:
+        ConfigError: there is no such split, or it holds fewer examples than asked for.
+    """
 
     def __init__(
         self, definition: Definition, dataset: Dataset, config: EvaluationConfig, mesh: Mesh
     ):
         self.dataset, self.config, self.mesh = dataset, config, mesh
         self.protocol = protocol(config.protocol)
+        held = dataset.size(config.split)
+        if held is not None and config.count is not None and config.count > held:
+            raise ConfigError(
+                f"eval.count={config.count}, but the split {config.split!r} holds {held} examples."
+            )
         predict = make_predict(definition, config.seed)
 
         def measure(params: PyTree, variables: PyTree, batch: Batch) -> dict[str, Any]:

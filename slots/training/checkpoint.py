@@ -3,12 +3,15 @@
 Orbax returns flipped bits silently (0.12), so each array's CRC-32 is saved beside it.
 """
 
+import contextlib
 import dataclasses
-import json
+import gc
 import logging
 import math
 import shutil
+import sys
 import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +59,15 @@ def _reason(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
+def _sweep() -> None:
+    """Collects the coroutines of a failed restore (Orbax 0.12), which would complain later."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        gc.collect()
+    finally:
+        sys.unraisablehook = hook
+
+
 def _records(arrays: dict[str, Any]) -> dict[str, list[Any]]:
     """Shape, dtype and checksum of each array, as JSON."""
     host = jax.device_get(arrays)
@@ -65,33 +77,44 @@ def _records(arrays: dict[str, Any]) -> dict[str, list[Any]]:
     }
 
 
+def _ranked(steps: Iterable[int], scores: Mapping[int, float]) -> list[int]:
+    """The steps that have a score, best last; of equals the newest."""
+    return sorted((s for s in steps if s in scores), key=lambda s: (scores[s], s))
+
+
+class _Keep:
+    """Which checkpoints Orbax preserves: the newest and the best.
+
+    Orbax's own policy (0.12) deletes the best one when it meets a NaN, and a damaged metrics file
+    keeps it from opening the folder; so the scores stand in our records.
+    """
+
+    def __init__(self, config: CheckpointConfig, scores: Mapping[int, float]):
+        self.config, self.scores = config, scores
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        steps = sorted(c.step for c in checkpoints)
+        best = _ranked(steps, self.scores)[::-1][: self.config.keep_best]
+        kept = {*steps[-self.config.keep_latest :], *best}
+        return [c.step in kept for c in checkpoints]
+
+
 class Checkpoints:
     """The checkpoints of one run: asynchronous, atomic, newest and best kept."""
 
     def __init__(self, folder: Path, config: CheckpointConfig | None = None):
         """Opens `folder`; without `config` for reading only."""
         import orbax.checkpoint as ocp
-        from orbax.checkpoint.checkpoint_managers import preservation_policy as keep
 
         logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports each phase of a save
         self.folder = folder.absolute()
         self.writable = config is not None
+        self._scores: dict[int, float] = {}
         options: dict[str, Any] = {"read_only": True, "create": False}
         if config is not None:
-            policies: list[Any] = [keep.LatestN(config.keep_latest)]
-            if config.keep_best:
-                policies.append(
-                    keep.BestN(
-                        get_metric_fn=lambda metrics: metrics["best"],
-                        n=config.keep_best,
-                        reverse=False,
-                    )
-                )
             options = {
                 "create": True,
-                # Without best_fn Orbax never writes the metrics that BestN reads.
-                "best_fn": lambda metrics: metrics["best"],
-                "preservation_policy": keep.AnyPreservationPolicy(policies),
+                "preservation_policy": _Keep(config, self._scores),
                 "enable_async_checkpointing": True,
             }
         elif not self.folder.is_dir():
@@ -102,14 +125,17 @@ class Checkpoints:
             item_names=("arrays", "records"),
             options=ocp.CheckpointManagerOptions(**options),
         )
+        for step in self.steps():
+            with contextlib.suppress(Exception):  # a damaged one shows when it is restored
+                self._note(step, self._load(step, "records", ocp.args.JsonRestore())["score"])
 
-    def save(self, step: int, state: PyTree, best: float = -math.inf) -> None:
+    def save(self, step: int, state: PyTree, score: float | None = None) -> None:
         """Starts saving `state`; returns once the arrays are copied.
 
         Args:
             step: updates made; must be newer than what is saved.
             state: any pytree of arrays.
-            best: value of the metric that decides what is best; NaN counts as none.
+            score: value of the metric that decides what is best; NaN counts as none.
 
         Raises:
             RunError: this save, or the one before it that was still under way, failed.
@@ -117,15 +143,17 @@ class Checkpoints:
         if step in self._manager.all_steps():
             return
         arrays = _flat(state)
+        if score is not None and not math.isfinite(score):
+            score = None  # JSON has no NaN
+        records = {"score": score, "arrays": _records(arrays)}
+        self._note(step, score)
         try:
             self._manager.save(
                 step,
                 args=self._ocp.args.Composite(
                     arrays=self._ocp.args.StandardSave(arrays),
-                    records=self._ocp.args.JsonSave(_records(arrays)),
+                    records=self._ocp.args.JsonSave(records),
                 ),
-                # Orbax deletes the best checkpoint when it meets a NaN.
-                metrics={"best": -math.inf if math.isnan(best) else float(best)},
                 force=True,
             )
         except (ValueError, OSError) as error:
@@ -162,15 +190,8 @@ class Checkpoints:
 
     def best(self) -> int | None:
         """The saved step with the best metric; None where none was measured."""
-        values = {}
-        for step in self.steps():
-            try:
-                metrics = json.loads((self.folder / str(step) / "metrics/metrics").read_text())
-                values[step] = metrics["best"]
-            except (OSError, ValueError, KeyError):
-                continue
-        finite = {step: v for step, v in values.items() if math.isfinite(v)}
-        return max(finite, key=lambda s: (finite[s], s)) if finite else None
+        ranked = _ranked(self.steps(), self._scores)
+        return ranked[-1] if ranked else None
 
     def restore(self, target: PyTree, step: int | None = None) -> tuple[PyTree, int]:
         """The newest sound checkpoint, or that of `step`.
@@ -192,30 +213,32 @@ class Checkpoints:
         if step is not None and step not in steps:
             raise RunError(f"{self.folder} has no checkpoint of step {step}; it has {steps}.")
         tried = steps if step is None else [step]
-        failures: dict[int, Exception] = {}
+        reasons: dict[int, str] = {}
+        mismatch: RunError | None = None
         for candidate in tried:
             try:
                 state = self._read(candidate, target)
+            except RunError as error:
+                reasons[candidate] = _reason(error)
+                mismatch = mismatch or error
             # Orbax raises whatever the damaged file provoked: ValueError, KeyError, bare Exception.
             except Exception as error:
-                failures[candidate] = error
-                continue
-            for damaged, cause in failures.items():
-                log.warning("Checkpoint %d is damaged and passed over: %s", damaged, _reason(cause))
-                self._set_aside(damaged)
-            return state, candidate
-        newest = failures[tried[0]]
-        if isinstance(newest, RunError):
-            raise newest
+                reasons[candidate] = _reason(error)
+            else:
+                for damaged, reason in reasons.items():
+                    log.warning("Checkpoint %d is damaged and passed over: %s", damaged, reason)
+                    self._set_aside(damaged)
+                return state, candidate
+            _sweep()
+        if mismatch is not None:
+            raise mismatch
         raise RunError(
-            f"No checkpoint in {self.folder} is sound (tried {tried}): {_reason(newest)}."
+            f"No checkpoint in {self.folder} is sound (tried {tried}): {reasons[tried[0]]}."
         )
 
     def _read(self, step: int, target: PyTree) -> PyTree:
         arrays = _flat(target)
-        records = self._manager.restore(
-            step, args=self._ocp.args.Composite(records=self._ocp.args.JsonRestore())
-        )["records"]
+        records = self._load(step, "records", self._ocp.args.JsonRestore())["arrays"]
         for name, leaf in arrays.items():
             saved = records.get(name)
             if saved is None or tuple(saved[0]) != leaf.shape or saved[1] != str(leaf.dtype):
@@ -230,14 +253,20 @@ class Checkpoints:
                 f"Checkpoint {step} in {self.folder} is of another configuration: "
                 f"it holds {surplus[0]}, which this one has not."
             )
-        restored = self._manager.restore(
-            step,
-            args=self._ocp.args.Composite(arrays=self._ocp.args.StandardRestore(arrays)),
-        )["arrays"]
+        restored = self._load(step, "arrays", self._ocp.args.StandardRestore(arrays))
         for name, record in _records(restored).items():
             if record != records[name]:
                 raise ValueError(f"{name} does not have the checksum it was saved with")
         return jax.tree.unflatten(jax.tree.structure(target), [restored[name] for name in arrays])
+
+    def _load(self, step: int, item: str, how: Any) -> Any:
+        """One item of a checkpoint; raises whatever damage provokes."""
+        return self._manager.restore(step, args=self._ocp.args.Composite(**{item: how}))[item]
+
+    def _note(self, step: int, score: float | None) -> None:
+        self._scores.pop(step, None)
+        if score is not None:
+            self._scores[step] = float(score)
 
     def _set_aside(self, step: int) -> None:
         if not self.writable:

@@ -264,7 +264,7 @@ class _Session:
                 best = self._evaluate(step, state)
                 due = step % self.checkpoint.every == 0 or step == self.total
                 if due or best is not None or stop.signal is not None:
-                    self.checkpoints.save(step, state, -math.inf if best is None else best)
+                    self.checkpoints.save(step, state, best)
                 if stop.signal is not None and step < self.total:
                     self.checkpoints.wait()
                     raise Interrupted(step, stop.signal, self.folder)

@@ -118,7 +118,7 @@ def test_defaults_build(name, kind):
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
 
 
-@pytest.mark.parametrize("parts", every_part(SLOW))
+@pytest.mark.parametrize("parts", every_part((*SLOW, "broadcast", "learned")))
 def test_compiled_is_eager(parts):
     predict, params = predictor(small_model(**parts))
     eager = predict(params, scenes(0, 1))
@@ -155,8 +155,9 @@ def test_rematerialisation_changes_nothing(module):
         loss, params = objective(config, scenes(0, 1))
         compute = jax.value_and_grad(loss, has_aux=True)
         found.append(quick_jit(compute)(params))
-        text = str(jax.make_jaxpr(compute)(params))
-        assert ("remat" in text or "checkpoint" in text) == remat
+        jaxpr = jax.make_jaxpr(loss)(params)
+        names = [equation.primitive.name for equation in jaxpr.eqns]
+        assert any("remat" in name for name in names) == remat
     (_, plain), gradients = found[0]
     (_, recomputed), again = found[1]
     jax.tree.map(lambda a, b: assert_allclose(a, b, atol=1e-6), recomputed, plain)

@@ -30,9 +30,7 @@ def state(step: int) -> dict[str, Any]:
 
 def target(tree: Any) -> Any:
     """The abstract state that a checkpoint is restored as."""
-    return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree
-    )
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
 
 
 TARGET = target(state(0))
@@ -58,7 +56,7 @@ def opened(folder: Path) -> Iterator[Callable[..., Checkpoints]]:
         checkpoints.close()
 
 
-def fill(checkpoints: Checkpoints, best: dict[int, float]) -> None:
+def fill(checkpoints: Checkpoints, best: dict[int, float | None]) -> None:
     """Saves a state per step, with its metric."""
     for step, value in best.items():
         checkpoints.save(step, state(step), value)
@@ -66,7 +64,7 @@ def fill(checkpoints: Checkpoints, best: dict[int, float]) -> None:
 
 
 Opened = Callable[..., Checkpoints]
-NONE = float("-inf")
+NONE = None
 NAN = float("nan")
 
 
@@ -86,9 +84,9 @@ class TestKeeping:
         assert checkpoints.best() == 2
         assert same_bits(checkpoints.restore(TARGET, checkpoints.best())[0], state(2))
 
-    @pytest.mark.parametrize("undefined", [NAN, NONE])
+    @pytest.mark.parametrize("undefined", [NAN, NONE, float("-inf"), float("inf")])
     def test_an_undefined_metric_does_not_push_out_the_best(
-        self, opened: Opened, undefined: float
+        self, opened: Opened, undefined: float | None
     ) -> None:
         checkpoints = opened(keep_latest=1)
         fill(checkpoints, {1: 0.1, 2: undefined, 3: undefined, 4: undefined})
@@ -164,7 +162,6 @@ DAMAGE: dict[str, Callable[[Path], Any]] = {
     "records lost": lambda f: shutil.rmtree(f / "records"),
     "records garbled": lambda f: biggest(f / "records").write_text("{"),
     "records of another kind": lambda f: biggest(f / "records").write_text("[1]"),
-    "metadata lost": lambda f: [m.unlink() for m in f.rglob("_*METADATA")],
     "all lost": lambda f: [m.unlink() for m in f.rglob("*") if m.is_file()],
 }
 
@@ -188,7 +185,7 @@ class TestDamage:
         fill(checkpoints, {3: NONE})
         assert same_bits(checkpoints.restore(TARGET)[0], state(3))
 
-    @pytest.mark.parametrize("place", [0.0, 0.3, 0.9, 1.0])
+    @pytest.mark.parametrize("place", [0.3, 1.0])
     def test_no_flipped_bit_goes_unnoticed(
         self, place: float, opened: Opened, folder: Path, tmp_path: Path
     ) -> None:
@@ -207,9 +204,7 @@ class TestDamage:
             checkpoints.close()
             assert same_bits(restored, state(step)), name
 
-    def test_a_half_deleted_older_one_is_in_nobodys_way(
-        self, opened: Opened, folder: Path
-    ) -> None:
+    def test_a_half_deleted_older_one_is_in_nobodys_way(self, opened: Opened, folder: Path) -> None:
         first = opened()
         fill(first, {1: NONE, 2: NONE, 3: NONE})
         first.close()
@@ -252,12 +247,12 @@ class TestDamage:
         assert (folder / "2").is_dir()
         assert not (folder.parent / "damaged").exists()
 
-    def test_damaged_metrics_only_lose_the_best(self, opened: Opened, folder: Path) -> None:
+    def test_a_damaged_one_is_not_the_best(self, opened: Opened, folder: Path) -> None:
         first = opened()
         fill(first, {1: 0.9, 2: 0.1})
         first.close()
-        biggest(folder / "1" / "metrics").write_text("{")
-        assert Checkpoints(folder).best() == 2
+        biggest(folder / "1" / "records").write_text("{")
+        assert opened().best() == 2
         assert opened().restore(TARGET)[1] == 2
 
 
@@ -278,8 +273,8 @@ class TestRefusals:
         ("change", "parts"),
         [
             (
-                {"params": {"encoder": {"kernel": jnp.zeros((64, 33)), "half": jnp.zeros(1)}}},
-                ["params.encoder", "float32[64, 33]", "float32[64, 32]"],
+                {"params": {"encoder": {"half": jnp.zeros((64, 33), jnp.bfloat16)}}},
+                ["params.encoder.half", "bfloat16[64, 33]", "bfloat16[64, 32]"],
             ),
             ({"step": jnp.float32(0)}, ["step", "float32[]", "int32[]"]),
             ({"more": jnp.zeros(2)}, ["more", "float32[2]", "nothing"]),
@@ -309,15 +304,19 @@ class TestFullDisk:
     def test_one_sentence_and_the_earlier_one_intact(self, opened: Opened, folder: Path) -> None:
         checkpoints = opened()
         fill(checkpoints, {1: NONE})
-        big = {**state(2), "params": {"big": jnp.ones((256, 1024))}}
+        big = {**state(2), "params": {"big": jax.random.normal(jax.random.key(0), (256, 1024))}}
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        with pytest.raises(RunError, match="could not be saved") as caught:
+
+        def save() -> None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, hard))
             try:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, hard))
                 checkpoints.save(2, big)
                 checkpoints.wait()
             finally:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+        with pytest.raises(RunError, match="could not be saved") as caught:
+            save()
         assert "step 1 is kept" in str(caught.value)
         assert "\n" not in str(caught.value)
         restored, step = opened().restore(TARGET)
@@ -339,7 +338,9 @@ class TestFullDisk:
 
 def test_records_are_plain_json(opened: Opened, folder: Path) -> None:
     fill(opened(), {1: NONE})
-    records = json.loads(biggest(folder / "1" / "records").read_text())
+    saved = json.loads(biggest(folder / "1" / "records").read_text())
+    assert saved["score"] is None
+    records = saved["arrays"]
     assert records["params.encoder.half"][:2] == [[64, 32], "bfloat16"]
     assert all(isinstance(record[2], int) for record in records.values())
     assert np.shape(records["step"][0]) == (0,)

@@ -60,7 +60,9 @@ class TestPlacement:
             leaf = named_leaves(state.params)[name]
             assert leaf.shape == shape
             axis = int(np.argmax(shape))
-            assert leaf.sharding.spec == PartitionSpec(*("fsdp" if i == axis else None for i in (0, 1)))
+            assert leaf.sharding.spec == PartitionSpec(
+                *("fsdp" if i == axis else None for i in (0, 1))
+            )
             part = list(shape)
             part[axis] //= 4
             assert {s.data.shape for s in leaf.addressable_shards} == {tuple(part)}

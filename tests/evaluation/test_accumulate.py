@@ -1,0 +1,101 @@
+"""Means over examples: by hand, and the same bits in whatever order the examples come."""
+
+import math
+
+import numpy as np
+import pytest
+
+from slots.config import ConfigError
+from slots.evaluation import PROTOCOLS, Accumulator, Protocol, protocol, statistic
+
+SKIP, ONE, ZERO = (Protocol(id=rule, empty=rule) for rule in ("skip", "one", "zero"))
+NAN = math.nan
+
+
+def collected(index: np.ndarray, values: np.ndarray, sizes: list[int]) -> Accumulator:
+    """The values added in batches of the given sizes."""
+    found, start = Accumulator(), 0
+    for size in sizes:
+        rows = slice(start, start + size)
+        found.add(index[rows], {"a": values[rows], "b": -values[rows]})
+        start += size
+    return found
+
+
+class TestStatistic:
+    def test_by_hand(self) -> None:
+        found = statistic([1.0, 2.0, 3.0, 6.0], SKIP)
+        assert found.mean == 3.0
+        assert found.stderr == pytest.approx(math.sqrt((4 + 1 + 0 + 9) / 3 / 4))
+        assert found.count == 4
+        assert found.as_dict() == {"mean": 3.0, "stderr": found.stderr, "count": 4}
+
+    @pytest.mark.parametrize(
+        ("rule", "mean", "count"), [(SKIP, 0.5, 2), (ONE, 0.75, 4), (ZERO, 0.25, 4)], ids=str
+    )
+    def test_what_undefined_values_count_as(self, rule: Protocol, mean: float, count: int) -> None:
+        found = statistic([0.0, NAN, 1.0, NAN], rule)
+        assert found.mean == mean
+        assert found.count == count
+        filled = {"skip": [0.0, 1.0], "one": [0, 1, 1, 1], "zero": [0, 0, 1, 0]}[rule.empty]
+        expected = np.std(filled, ddof=1) / math.sqrt(count)
+        assert found.stderr == pytest.approx(expected)
+
+    def test_all_undefined(self) -> None:
+        found = statistic([NAN, NAN], SKIP)
+        assert math.isnan(found.mean)
+        assert math.isnan(found.stderr)
+        assert found.count == 0
+        assert statistic([NAN, NAN], ONE).mean == 1.0
+
+    def test_one_value_has_no_error(self) -> None:
+        found = statistic([0.25], SKIP)
+        assert (found.mean, found.count) == (0.25, 1)
+        assert math.isnan(found.stderr)
+
+    def test_none_at_all(self) -> None:
+        assert statistic([], ZERO).count == 0
+
+    def test_sums_are_exact(self) -> None:
+        assert statistic([1e16, 1.0, -1e16, 1.0], SKIP).mean == 0.5
+
+
+class TestAccumulator:
+    def test_neither_order_nor_batches_change_a_bit(self) -> None:
+        draw = np.random.default_rng(0)
+        values = draw.normal(size=101).astype(np.float32) * 10.0 ** draw.integers(-6, 6, 101)
+        index = np.arange(101)
+        expected = collected(index, values, [101]).statistics(SKIP)
+        for sizes in ([1] * 101, [7] * 14 + [3], [64, 37]):
+            order = draw.permutation(101)
+            found = collected(index[order], values[order], sizes)
+            assert found.statistics(SKIP) == expected
+            np.testing.assert_array_equal(found.table()["index"], index)
+            np.testing.assert_array_equal(found.table()["a"], values.astype(np.float64))
+
+    def test_a_number_that_comes_twice_counts_once(self) -> None:
+        found = Accumulator()
+        found.add(np.array([0, 1, 0, 0]), {"a": np.array([1.0, 2.0, 9.0, 9.0])})
+        found.add(np.array([1, 2]), {"a": np.array([9.0, 3.0])})
+        assert found.statistics(SKIP)["a"].count == 3
+        np.testing.assert_array_equal(found.table()["a"], [1.0, 2.0, 3.0])
+
+    def test_metrics_are_counted_apart(self) -> None:
+        found = Accumulator()
+        found.add(np.array([0, 1]), {"a": np.array([1.0, NAN]), "b": np.array([1.0, 0.0])})
+        statistics = found.statistics(SKIP)
+        assert statistics["a"].count == 1
+        assert statistics["b"].count == 2
+
+    def test_nothing_added(self) -> None:
+        assert Accumulator().statistics(SKIP) == {}
+
+
+class TestProtocols:
+    def test_ids_are_their_names(self) -> None:
+        assert all(name == p.id == protocol(name).id for name, p in PROTOCOLS.items())
+        assert {"house/image", "house/clip", "fg-ari/slot-attention"} <= set(PROTOCOLS)
+
+    def test_an_unknown_one_is_refused(self) -> None:
+        with pytest.raises(ConfigError, match=r"no protocol 'house/imag'.*house/image"):
+            protocol("house/imag")

@@ -1,0 +1,147 @@
+"""Every preset: found, built at full size, and stepped in a small version."""
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from tiny import quick_compiles, train_steps, write_pictures
+
+from slots.config import ConfigError, replace
+from slots.data import FolderConfig
+from slots.experiment import ExperimentConfig, build
+from slots.models import Definition, count_parameters
+from slots.presets import load, preset_folder, presets, promise
+
+NAMES = sorted(presets())
+
+PARAMETERS = {
+    # Flax's counts: TensorFlow's keep a GRU bias more.
+    "slot_attention/tetrominoes": 235_684,
+    "slot_attention/multi_dsprites": 235_684,
+    "slot_attention/clevr6": 890_180,
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick_compiles() -> Iterator[None]:
+    with quick_compiles():
+        yield
+
+
+def image_shape(config: ExperimentConfig) -> tuple[int, int, int]:
+    """(H, W, C), without opening files."""
+    if isinstance(config.data, FolderConfig):
+        return (*config.data.image_size, config.data.channels)
+    return config.data.make().image_shape
+
+
+def small(config: ExperimentConfig, folder: Path) -> ExperimentConfig:
+    """The same parts, narrow, two pictures at a time, on generated data of the same layout."""
+
+    def narrow(part: Any) -> Any:
+        """Any width above 8 becomes 8."""
+        changes: dict[str, Any] = {}
+        for field in dataclasses.fields(part):
+            value = getattr(part, field.name)
+            if field.name in ("channels", "hidden") and isinstance(value, tuple):
+                changes[field.name] = tuple(min(8, width) for width in value)
+            elif field.name in ("features", "hidden", "mlp_hidden") and value:
+                changes[field.name] = min(8, value)
+            elif dataclasses.is_dataclass(value):
+                changes[field.name] = narrow(value)
+        return dataclasses.replace(part, **changes)
+
+    data = config.data
+    if isinstance(data, FolderConfig):
+        size = tuple(min(32, side) for side in data.image_size)
+        write_pictures(folder / "train", 4, size=32)
+        write_pictures(folder / "val", 4, size=32)
+        data = dataclasses.replace(data, path=str(folder), image_size=size)
+    model: Any = narrow(config.model)
+    return replace(
+        config,
+        data=data,
+        model=replace(model, slot_dim=8),
+        train__batch_size=2,
+        train__accumulate=1,
+        mesh__data=1,
+    )
+
+
+def test_there_are_presets() -> None:
+    assert set(PARAMETERS) <= set(NAMES)
+    files = preset_folder().glob("*/*.py")
+    assert len(NAMES) == len([f for f in files if not f.name.startswith("_")])
+
+
+@pytest.mark.parametrize("name", NAMES)
+class TestEveryPreset:
+    def test_is_named_after_its_file_and_says_what_it_promises(self, name: str) -> None:
+        assert load(name).name == name
+        head = promise(presets()[name])
+        assert head.endswith((".", ";"))
+        assert f"slots train {name}" in presets()[name].read_text()
+
+    def test_builds_at_full_size(self, name: str) -> None:
+        config = load(name)
+        definition = Definition.of(config.model, image_shape(config))
+        params, _ = jax.eval_shape(definition.init, jax.random.key(0))
+        assert count_parameters(params) == PARAMETERS.get(name, count_parameters(params))
+
+    def test_takes_two_steps_when_small(self, name: str, tmp_path: Path) -> None:
+        state, losses = train_steps(build(small(load(name), tmp_path)), 2)
+        assert np.all(np.isfinite(losses))
+        assert int(state.step) == 2
+        assert int(state.skipped) == 0
+
+
+class TestLoading:
+    def write(self, folder: Path, text: str) -> str:
+        path = folder / "mine.py"
+        path.write_text(text)
+        return str(path)
+
+    def test_a_file_of_ones_own(self, tmp_path: Path) -> None:
+        path = self.write(
+            tmp_path,
+            '"""Mine.\n\nMore."""\n'
+            "from slots.config import replace\nfrom slots.presets import load\n"
+            "def config():\n"
+            "    return replace(load('slot_attention/tetrominoes'), name='mine')\n",
+        )
+        assert load(path).name == "mine"
+        assert promise(Path(path)) == "Mine."
+
+    @pytest.mark.parametrize(
+        ("text", "part"),
+        [
+            ("", "has no function config()"),
+            ("config = 3", "has no function config()"),
+            ("def config():\n    return 3\n", "has no function config()"),
+            ("def config(:\n", "is not valid Python"),
+        ],
+    )
+    def test_a_file_without_one(self, text: str, part: str, tmp_path: Path) -> None:
+        path = self.write(tmp_path, text)
+        with pytest.raises(ConfigError, match=re.escape(part)) as caught:
+            load(path)
+        assert path in str(caught.value)
+
+    def test_no_python_file(self, tmp_path: Path) -> None:
+        path = tmp_path / "mine.yaml"
+        path.write_text("a: 1")
+        with pytest.raises(ConfigError, match="no Python file"):
+            load(str(path))
+
+    def test_a_misspelt_name_gets_its_nearest(self) -> None:
+        with pytest.raises(ConfigError, match=r"did you mean 'slot_attention/tetrominoes'\?"):
+            load("slot_attention/tetromino")
+
+    def test_a_name_like_no_other(self) -> None:
+        with pytest.raises(ConfigError, match=r"'zzz' is no preset.*slots list"):
+            load("zzz")
