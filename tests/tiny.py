@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from slots.cli import main
-from slots.config import override
+from slots.config import ConfigError, override
 from slots.data import DataConfig, Dataset
 from slots.experiment import Experiment, ExperimentConfig, build
 from slots.presets import load
@@ -108,6 +108,8 @@ class Dots(Dataset):
             yield Batch(**jax.device_put(batch))
 
     def size(self, split: str) -> int | None:
+        if split not in ("train", "val"):
+            raise ConfigError(f"no split {split!r}")
         return None if split == "train" else 16
 
     def _batch(self, index: np.ndarray, seed: int) -> dict[str, np.ndarray]:
@@ -207,9 +209,11 @@ def trained() -> tuple[Path, str, str]:
     """A run of the tiny experiment by the command line: its folder, stdout and stderr."""
     folder = Path(tempfile.mkdtemp(prefix="slots-tests-")) / "run"
     atexit.register(shutil.rmtree, folder.parent, ignore_errors=True)
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        with contextlib.redirect_stderr(io.StringIO()) as err:
-            assert main(["train", PRESET, *OVERRIDES, "eval.every=4", f"run={folder}"]) == 0
+    words = ["train", PRESET, *OVERRIDES, "eval.every=4", "log.tensorboard=true", f"run={folder}"]
+    out, err = io.StringIO(), io.StringIO()
+    with quick_compiles(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = main(words)
+    assert status == 0, err.getvalue()
     return folder, out.getvalue(), err.getvalue()
 
 

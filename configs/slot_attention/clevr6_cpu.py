@@ -17,4 +17,5 @@ def config() -> ExperimentConfig:
         data=FolderConfig(path="data/clevr6", image_size=(64, 64), max_objects=6),
         model__num_slots=7,
         model__decoder__patch_size=8,
+        model__decoder__background=False,
     )

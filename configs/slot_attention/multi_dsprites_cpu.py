@@ -1,4 +1,4 @@
-"""Slot Attention on Multi-dSprites, compact, for two CPU cores.
+"""Slot Attention on Multi-dSprites, compact, for two CPU cores; not yet scored here.
 
 Command: slots train slot_attention/multi_dsprites_cpu
 """
@@ -16,4 +16,5 @@ def config() -> ExperimentConfig:
         data=MultiDSpritesConfig(variant="colored_on_grayscale"),
         model__num_slots=6,
         model__decoder__patch_size=8,
+        model__decoder__background=False,
     )

@@ -2,6 +2,7 @@
 
 Command: slots train slot_attention/nuclei_cpu data.path=DIR
 Data: DIR/train and DIR/val with images/ and masks/, as in the sample beside the project.
+No background component: the slots divide dark ground and nuclei among them by place.
 """
 
 from slots.config import replace
@@ -17,6 +18,12 @@ def config() -> ExperimentConfig:
         data=FolderConfig(path="../shared/data/nuclei", channels=1, flip=True),
         model__num_slots=10,
         model__decoder__patch_size=8,
+        model__decoder__hidden=(128, 128),
+        model__decoder__background=False,
+        train__steps=8000,
         eval__protocol="house/image",
         eval__count=None,
+        eval__every=1000,
+        checkpoint__every=1000,
+        log__every=250,
     )

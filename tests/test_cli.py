@@ -1,0 +1,496 @@
+"""The command line: what it prints, what it leaves behind, and what it says about mistakes."""
+
+import json
+import logging
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from tiny import OVERRIDES, PRESET, quick_compiles, trained, write_pictures
+
+from slots.cli import main
+from slots.config import ConfigError
+from slots.presets import presets
+from slots.training import read_records
+
+METRICS = {"fg_ari", "ari", "mbo", "miou", "corloc", "mse_mean"}
+
+Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick_compiles() -> Iterator[None]:
+    level = logging.getLogger("slots").level
+    with quick_compiles():
+        yield
+    logging.getLogger("slots").setLevel(level)  # the command line turns its reports on
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Runs one command: exit status, stdout, stderr."""
+
+    def call(*words: Any) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return call
+
+
+@pytest.fixture
+def refusal(cli: Cli) -> Callable[..., str]:
+    """Runs a command that must fail, and returns its one sentence."""
+
+    def call(*words: Any) -> str:
+        status, out, err = cli(*words)
+        assert status == 1
+        assert out == ""
+        last = err.splitlines()[-1]
+        assert err.count("slots: ") == 1
+        assert last.startswith("slots: ")
+        assert "Traceback" not in err
+        return last.removeprefix("slots: ")
+
+    return call
+
+
+@pytest.fixture
+def run() -> Path:
+    """The folder of a trained run, to be read only."""
+    return trained()[0]
+
+
+@pytest.fixture
+def copy(run: Path, tmp_path: Path) -> Path:
+    """A copy that a test may damage."""
+    return Path(shutil.copytree(run, tmp_path / "copy"))
+
+
+class TestTrain:
+    def test_leaves_everything_in_the_run_folder(self, run: Path) -> None:
+        names = {path.name for path in run.iterdir()}
+        assert names == {
+            "checkpoints",
+            "config.json",
+            "evaluations",
+            "figures",
+            "metrics.jsonl",
+            "parameters.txt",
+            "tensorboard",
+            "versions.json",
+        }
+        assert {p.name for p in (run / "checkpoints").iterdir() if p.is_dir()} >= {"4", "6"}
+        assert any((run / "tensorboard").iterdir())
+        assert all(p.stat().st_size > 1000 for p in (run / "figures").glob("*.png"))
+
+    def test_says_what_happens_and_what_to_do_next(self, run: Path) -> None:
+        _, out, err = trained()
+        assert out == ""
+        assert err.splitlines()[0] == f"Training {PRESET} in {run}"
+        assert "step 6/6 | loss " in err
+        assert "step 6 val  fg_ari " in err
+        for command in (f"eval {run} --json", f"show {run}", f"train {run} train.steps=12"):
+            assert f"slots {command}" in err
+
+    def test_goes_on_with_a_run_folder(self, copy: Path, cli: Cli) -> None:
+        status, _, err = cli("train", copy, "train.steps=8")
+        assert status == 0
+        assert "Going on from step 6." in err
+        steps = [r["step"] for r in read_records(copy / "metrics.jsonl") if r["kind"] == "train"]
+        assert steps == list(range(1, 9))
+        assert json.loads((copy / "config.json").read_text())["train"]["steps"] == 8
+
+    def test_a_finished_run_stays_as_it_is(self, copy: Path, cli: Cli) -> None:
+        before = (copy / "metrics.jsonl").read_bytes()
+        assert cli("train", copy)[0] == 0
+        assert (copy / "metrics.jsonl").read_bytes() == before
+
+    def test_falls_back_from_a_damaged_checkpoint(self, copy: Path, cli: Cli) -> None:
+        files = [f for f in (copy / "checkpoints/6/arrays").rglob("*") if f.is_file()]
+        max(files, key=lambda f: f.stat().st_size).write_bytes(b"")
+        status, _, err = cli("train", copy)
+        assert status == 0
+        assert "Checkpoint 6 is damaged and passed over" in err
+        assert "Going on from step 4." in err
+        steps = [r["step"] for r in read_records(copy / "metrics.jsonl") if r["kind"] == "train"]
+        assert steps == list(range(1, 7))
+
+
+class TestEval:
+    def test_json_is_one_object_and_nothing_else(self, run: Path, cli: Cli) -> None:
+        status, out, _ = cli("eval", run, "--json")
+        assert status == 0
+        found = json.loads(out)
+        assert out.count("\n") == 1
+        assert list(found) == ["run", "step", "seeds", "protocol", "metrics"]
+        assert found["run"] == str(run)
+        assert found["step"] == 6
+        assert found["seeds"] == [0]
+        assert found["protocol"] == "house/image"
+        assert set(found["metrics"]) >= METRICS
+        for name, values in found["metrics"].items():
+            assert list(values) == ["mean", "stderr", "count", "seeds_mean", "seeds_std"], name
+            assert values["count"] == 16
+            assert values["mean"] == values["seeds_mean"]
+            assert values["seeds_std"] is None
+        (record,) = (
+            r for r in read_records(run / "metrics.jsonl") if r["kind"] == "val" and r["step"] == 6
+        )
+        for name, values in found["metrics"].items():
+            assert values["mean"] == pytest.approx(record[name]["mean"], rel=1e-4, abs=1e-5)
+
+    def test_undefined_numbers_are_null(self, run: Path, cli: Cli) -> None:
+        _, out, _ = cli("eval", run, "--json", "eval.count=1")
+        values = json.loads(out)["metrics"]["ari"]
+        assert values["stderr"] is None
+        assert values["count"] == 1
+        assert "NaN" not in out
+
+    def test_reads_as_a_table(self, run: Path, cli: Cli) -> None:
+        status, out, _ = cli("eval", run, "step=4")
+        assert status == 0
+        head, *rows = out.splitlines()
+        assert head == f"{run} at step 4, protocol house/image, seed 0"
+        assert rows[0].split()[0] == "fg_ari"
+        assert all("±" in row and "(n = 16)" in row for row in rows)
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            ("model.num_slots=5",),
+            ("model.module.eval_iterations=2",),
+            ("eval.count=8",),
+            ("eval.count=8", "protocol=house/image"),
+            ("step=best",),
+        ],
+        ids=str,
+    )
+    def test_settings_may_differ_from_training(
+        self, settings: tuple[str, ...], run: Path, cli: Cli
+    ) -> None:
+        status, out, _ = cli("eval", run, "--json", *settings)
+        assert status == 0
+        count = 8 if "eval.count=8" in settings else 16
+        assert json.loads(out)["metrics"]["fg_ari"]["count"] == count
+
+
+class TestShow:
+    def test_writes_the_figures_and_names_them(self, copy: Path, cli: Cli) -> None:
+        shutil.rmtree(copy / "figures")
+        status, out, _ = cli("show", copy, "count=3")
+        assert status == 0
+        paths = [Path(line) for line in out.splitlines()]
+        assert {p.name for p in paths} >= {"reconstructions.png", "slots.png", "curves.png"}
+        for path in paths:
+            assert path.parent == copy / "figures"
+            with Image.open(path) as picture:
+                picture.verify()
+
+
+class TestList:
+    def test_each_thing_stands_there_once(self, cli: Cli) -> None:
+        status, out, err = cli("list")
+        assert status == 0
+        assert err == ""
+        sections: dict[str, list[str]] = {}
+        for line in out.splitlines():
+            if line.startswith("  "):
+                sections[head].append(line.split()[0])
+            else:
+                head = line
+                sections[head] = []
+        assert sections["presets (slots train NAME)"] == sorted(presets())
+        assert sections["data="] == ["folder", "multi_dsprites", "tetrominoes"]
+        assert "slot_attention" in sections["model.module="]
+        assert {"cnn", "windows"} <= set(sections["model.encoder="])
+        assert {"broadcast", "mlp"} <= set(sections["model.decoder="])
+        assert {"gaussian", "learned"} <= set(sections["model.initializer="])
+        assert sections["objectives"] == ["reconstruction"]
+        assert "house/image" in sections["protocol="]
+        for names in sections.values():
+            assert len(names) == len(set(names)) > 0
+
+    def test_every_part_is_described(self, cli: Cli) -> None:
+        lines = [line for line in cli("list")[1].splitlines() if line.startswith("  ")]
+        described = [line for line in lines if "/image" not in line and "fg-ari" not in line]
+        assert all(len(line.split(maxsplit=1)) == 2 for line in described if "house" not in line)
+
+
+class TestHelp:
+    @pytest.mark.parametrize("words", [["--help"], ["-h"], ["help"], ["train", "--help"]])
+    def test_is_given(self, words: list[str], cli: Cli) -> None:
+        status, out, _ = cli(*words)
+        assert status == 0
+        for command in ("train", "eval", "show", "list"):
+            assert f"slots {command}" in out
+
+    def test_no_words_at_all(self, cli: Cli) -> None:
+        status, out, _ = cli()
+        assert status == 2
+        assert "slots train" in out
+
+
+def says(message: str, *parts: str) -> None:
+    """The message holds all parts and is one sentence without loose ends."""
+    for part in parts:
+        assert part in message
+    assert not message.endswith(("?.", "..", "?;"))
+
+
+class TestMistypedWords:
+    @pytest.mark.parametrize(
+        ("words", "parts"),
+        [
+            (["trian", PRESET], ["'trian'", "'train'"]),
+            (["zzz"], ["'zzz'", "train, eval, show, list"]),
+            (["train"], ["preset or run folder", "slots --help"]),
+            (["train", "train.steps=3"], ["preset or run folder"]),
+            (["eval"], ["run folder"]),
+            (["eval", "--jsn"], ["'--jsn'", "'--json'"]),
+            (["train", PRESET, "--json"], ["'--json'", "no option"]),
+            (["train", PRESET, "more"], ["'more'", "key=value"]),
+            (["train", "slot_attention/tetrominos"], ["'slot_attention/tetrominoes'"]),
+            (["train", PRESET, "trian.steps=3"], ["trian.steps", "'train'", "ExperimentConfig"]),
+            (["train", PRESET, "train.step=3"], ["train.step", "'steps'", "TrainConfig"]),
+            (["train", PRESET, "train.steps=many"], ["train.steps='many'", "int"]),
+            (["train", PRESET, "train.steps=0"], ["train.steps=0", "at least 1"]),
+            (["train", PRESET, "model.module=slot_atention"], ["'slot_attention'"]),
+            (["train", PRESET, "train=3"], ["train", "group of settings"]),
+            (["train", PRESET, "name=${oc.env:HOME}"], ["name", "not allowed"]),
+            (["train", PRESET, "model.decoder.hidden=[3"], ["model.decoder.hidden"]),
+            (["show", "nowhere", "step=x"], ["step='x'"]),
+            (["list", "all"], ["'all'", "no arguments"]),
+        ],
+        ids=" ".join,
+    )
+    def test_one_sentence(
+        self,
+        words: list[str],
+        parts: list[str],
+        refusal: Callable[..., str],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        says(refusal(*words), *parts)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_traceback_is_given_on_demand(self) -> None:
+        with pytest.raises(ConfigError, match="train.step"):
+            main(["train", PRESET, "train.step=3", "--traceback"])
+
+
+class TestShapes:
+    @pytest.mark.parametrize(
+        ("settings", "parts"),
+        [
+            (["train.batch_size=9", "mesh.data=2"], ["train.batch_size=9", "multiple of 2"]),
+            (["train.accumulate=3"], ["train.batch_size=8", "train.accumulate=3"]),
+            (["model.module.num_heads=3"], ["num_heads=3", "16"]),
+            (["mesh.data=99", "train.batch_size=99"], ["mesh.data=99", "devices"]),
+            (["mesh.tensor=2"], ["mesh.tensor=2", "mesh.rules"]),
+            (["eval.count=17"], ["eval.count=17", "16"]),
+            (["eval.split=tset"], ["tset"]),
+            (["eval.split=train"], ["train", "held out"]),
+            (["eval.protocol=house/imag"], ["house/imag"]),
+            (["optimizer.rules=[{pattern: decodr/.*}]"], ["optimizer.rules", "decodr/.*"]),
+        ],
+        ids=str,
+    )
+    def test_one_sentence_before_anything_is_written(
+        self, settings: list[str], parts: list[str], refusal: Callable[..., str], tmp_path: Path
+    ) -> None:
+        folder = tmp_path / "run"
+        says(refusal("train", PRESET, *OVERRIDES, *settings, f"run={folder}"), *parts)
+        assert not folder.exists()
+
+
+class TestRunFolders:
+    def test_of_another_experiment(self, run: Path, refusal: Callable[..., str]) -> None:
+        message = refusal("train", PRESET, *OVERRIDES, "model.slot_dim=8", f"run={run}")
+        says(message, str(run), "another experiment", "eval.every", "only train.steps")
+
+    def test_with_other_settings(self, run: Path, refusal: Callable[..., str]) -> None:
+        says(refusal("train", run, "model.num_slots=9"), "model.num_slots is 4 there and 9 here")
+
+    def test_with_fewer_steps(self, run: Path, refusal: Callable[..., str]) -> None:
+        says(refusal("train", run, "train.steps=5"), "train.steps is 6 there and 5 here")
+
+    def test_named_twice(self, run: Path, refusal: Callable[..., str]) -> None:
+        says(refusal("train", run, "run=elsewhere"), "run=")
+
+    @pytest.mark.parametrize("command", ["eval", "show"])
+    def test_that_are_no_runs(
+        self, command: str, refusal: Callable[..., str], tmp_path: Path
+    ) -> None:
+        says(refusal(command, tmp_path), str(tmp_path), "no run folder")
+        says(refusal(command, tmp_path / "nowhere"), "nowhere", "no run folder")
+        (tmp_path / "file").write_text("x")
+        says(refusal(command, tmp_path / "file"), "file")
+
+    @pytest.mark.parametrize(
+        ("text", "parts"),
+        [
+            ("", ["config.json", "cannot be read as JSON"]),
+            ('{"name": "x", "model": {', ["config.json", "cannot be read as JSON"]),
+            ("\x00\xff", ["config.json", "cannot be read as JSON"]),
+            ("[]", ["config.json", "group of settings"]),
+            ("3", ["config.json", "group of settings"]),
+            ("[" * 100_000, ["config.json", "cannot be read as JSON"]),
+            ("{}", ["config.json", "name"]),
+        ],
+        ids=["empty", "cut", "binary", "list", "number", "deep", "nothing"],
+    )
+    def test_with_a_broken_config(
+        self, text: str, parts: list[str], copy: Path, refusal: Callable[..., str]
+    ) -> None:
+        (copy / "config.json").write_bytes(text.encode("latin-1"))
+        for command in ("eval", "train"):
+            says(refusal(command, copy), *parts)
+
+    @pytest.mark.parametrize(
+        ("path", "value", "parts"),
+        [
+            (("model", "module", "kind"), "slot_atention", ["model.module", "'slot_attention'"]),
+            (("model", "module", "kind"), "os.system", ["model.module", "'os.system'"]),
+            (("model", "module", "extra"), 1, ["model.module.extra"]),
+            (("train", "steps"), "many", ["train.steps", "int"]),
+            (("train",), [], ["train", "group of settings"]),
+            (("name",), "${oc.env:HOME}", ["name", "not allowed"]),
+        ],
+        ids=str,
+    )
+    def test_with_a_strangers_config(
+        self,
+        path: tuple[str, ...],
+        value: Any,
+        parts: list[str],
+        copy: Path,
+        refusal: Callable[..., str],
+    ) -> None:
+        data = json.loads((copy / "config.json").read_text())
+        place = data
+        for name in path[:-1]:
+            place = place[name]
+        place[path[-1]] = value
+        (copy / "config.json").write_text(json.dumps(data))
+        says(refusal("eval", copy), "config.json", *parts)
+
+    def test_without_checkpoints(self, copy: Path, refusal: Callable[..., str]) -> None:
+        shutil.rmtree(copy / "checkpoints")
+        says(refusal("eval", copy), str(copy / "checkpoints"), "no checkpoints")
+        (copy / "checkpoints").mkdir()
+        says(refusal("eval", copy), str(copy / "checkpoints"), "no finished checkpoint")
+
+    def test_without_that_step(self, run: Path, refusal: Callable[..., str]) -> None:
+        says(refusal("eval", run, "step=999"), "999", "[6, 4")
+        says(refusal("eval", run, "step=soon"), "step='soon'", "latest")
+
+    def test_with_parameters_of_another_shape(self, run: Path, refusal: Callable[..., str]) -> None:
+        says(refusal("eval", run, "model.slot_dim=8"), "params.", "float32[", "it holds")
+
+    def test_with_options_of_another_command(self, run: Path, refusal: Callable[..., str]) -> None:
+        says(refusal("eval", run, "count=3"), "eval.count")
+        says(refusal("show", run, "count=none"), "count='none'", "positive number")
+        says(refusal("show", run, "--json"), "'--json'")
+
+    def test_with_only_damaged_checkpoints(self, copy: Path, refusal: Callable[..., str]) -> None:
+        for file in (copy / "checkpoints").glob("*/arrays/**/*"):
+            if file.is_file():
+                file.write_bytes(b"")
+        for command in ("eval", "train", "train"):
+            says(refusal(command, copy), str(copy / "checkpoints"), "sound")
+
+
+FOLDER = [s for s in OVERRIDES if not s.startswith(("data.", "eval.count"))]
+
+
+class TestFolderOfPictures:
+    """`data=folder data.path=DIR` on a preset made for something else."""
+
+    def words(self, pictures: Path, *settings: str) -> list[str]:
+        own = ["data=folder", f"data.path={pictures}", "data.image_size=[20,20]", "train.steps=2"]
+        return ["train", PRESET, *FOLDER, "eval.count=null", *own, *settings]
+
+    @pytest.mark.parametrize("masks", [True, False], ids=["masks", "no masks"])
+    def test_trains_evaluates_and_shows(self, masks: bool, cli: Cli, tmp_path: Path) -> None:
+        pictures = write_pictures(tmp_path / "pictures", 12, size=20, masks=masks, objects=2)
+        run = tmp_path / "run"
+        status, _, err = cli(*self.words(pictures, "data.held_out_fraction=0.25", f"run={run}"))
+        assert status == 0, err
+        status, out, _ = cli("eval", run, "--json")
+        assert status == 0
+        found = json.loads(out)["metrics"]
+        assert found["mse_mean"]["count"] == 3
+        assert ("fg_ari" in found) == masks
+        status, out, err = cli("show", run, "count=2")
+        assert status == 0, err
+        assert all(Path(line).is_file() for line in out.splitlines())
+
+    @pytest.mark.parametrize(
+        ("name", "damage", "parts"),
+        [
+            ("images/003.png", lambda p: p.write_bytes(b""), ["is empty"]),
+            ("images/003.png", lambda p: p.write_bytes(p.read_bytes()[:60]), ["decoded"]),
+            ("images/003.png", lambda p: p.write_text("x"), ["not a picture"]),
+            ("masks/003.png", lambda p: p.write_bytes(b""), ["is empty"]),
+            ("masks/003.png", lambda p: p.unlink(), ["has no mask"]),
+        ],
+        ids=["empty", "truncated", "text", "empty mask", "no mask"],
+    )
+    def test_bad_files_are_named(
+        self,
+        name: str,
+        damage: Callable[[Path], Any],
+        parts: list[str],
+        refusal: Callable[..., str],
+        tmp_path: Path,
+    ) -> None:
+        pictures = write_pictures(tmp_path / "pictures", 6, size=20)
+        damage(pictures / name)
+        message = refusal(*self.words(pictures, f"run={tmp_path / 'run'}"))
+        says(message, "003.png", "data.bad_files=skip", *parts)
+
+    def test_missing_paths(self, refusal: Callable[..., str], tmp_path: Path) -> None:
+        words = self.words(tmp_path / "nowhere", f"run={tmp_path / 'run'}")
+        says(refusal(*words), "data.path", "nowhere", "does not exist")
+        words = self.words(tmp_path, f"run={tmp_path / 'run'}")
+        says(refusal(*words), "data.path", "holds no pictures")
+        words = ["train", PRESET, *FOLDER, "data=folder", f"run={tmp_path / 'run'}"]
+        says(refusal(*words), "data.path is empty")
+        assert not (tmp_path / "run").exists()
+
+    def test_more_examples_than_there_are(
+        self, refusal: Callable[..., str], tmp_path: Path
+    ) -> None:
+        pictures = write_pictures(tmp_path / "pictures", 6, size=20)
+        words = self.words(pictures, "eval.count=7", f"run={tmp_path / 'run'}")
+        says(refusal(*words), "eval.count=7", "1 examples")
+
+    def test_pictures_gone_since_training(self, cli: Cli, tmp_path: Path) -> None:
+        pictures = write_pictures(tmp_path / "pictures", 12, size=20)
+        run = tmp_path / "run"
+        words = self.words(pictures, "data.held_out_fraction=0.25", f"run={run}")
+        assert cli(*words)[0] == 0
+        moved = pictures.rename(tmp_path / "moved")
+        status, _, err = cli("eval", run)
+        assert status == 1
+        says(err.splitlines()[-1], "data.path", str(pictures), "does not exist")
+        assert cli("eval", run, f"data.path={moved}")[0] == 0
+
+
+def test_the_program_exits_with_the_status() -> None:
+    """Also that a mistake is answered without loading more than it takes to see it."""
+    found = subprocess.run(
+        [sys.executable, "-m", "slots", "trian"], capture_output=True, text=True, timeout=400
+    )
+    assert found.returncode == 1
+    assert found.stdout == ""
+    assert found.stderr.startswith("slots: 'trian' is no command; did you mean 'train'?")
