@@ -23,8 +23,6 @@ import logging
 import os
 import tempfile
 
-import jax
-
 import slots
 from slots import presets, visualize
 from slots.config import override
@@ -70,7 +68,7 @@ for name in ("fg_ari", "ari", "mbo", "mse_mean"):
 
 # %%
 batch = next(run.experiment.dataset.held_out("val", 4, 4))
-prediction = jax.device_get(run.predict(batch.image))
+prediction = run.predict(batch.image)
 drawn = prediction.reconstruction
 pictures = run.model.to_image(drawn.output)
 visualize.reconstruction_grid(batch.pixels, pictures, drawn.masks, segmentation=batch.segmentation)

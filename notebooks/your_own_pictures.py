@@ -31,7 +31,6 @@ import os
 import pathlib
 import tempfile
 
-import jax
 import numpy as np
 from PIL import Image
 
@@ -95,7 +94,7 @@ for name in ("fg_ari", "mbo", "mse_mean"):
     print(f"{name:>9} {value.mean:.3f} ± {value.stderr:.3f} (n = {value.count})")
 
 # %%
-prediction = jax.device_get(run.predict(batch.image))
+prediction = run.predict(batch.image)
 drawn = prediction.reconstruction
 visualize.reconstruction_grid(
     batch.pixels, run.model.to_image(drawn.output), drawn.masks, segmentation=batch.segmentation

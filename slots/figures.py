@@ -1,36 +1,36 @@
 """The figures of a run: what `slots show` writes."""
 
-import itertools
 from pathlib import Path
-
-import jax
-import numpy as np
 
 from slots import visualize
 from slots.experiment import Run
 from slots.training import read_records
-from slots.types import Batch
 
 _CURVES = ("loss", "fg_ari", "ari", "mbo", "miou", "mse_mean", "grad_norm", "learning_rate")
 
 
 def write_figures(run: Run, count: int = 8) -> list[Path]:
-    """Draws the first `count` held-out scenes, and the training curves, into `figures/`.
+    """Draws held-out scenes and the training curves into `figures/`.
+
+    Args:
+        run: what to draw.
+        count: of scenes, the first of the evaluation split; fewer where it holds fewer.
 
     Returns:
         The files written: `reconstructions.png`, `slots.png`, `attention.png`, `curves.png`.
     """
     config = run.experiment.config
     dataset = run.experiment.dataset
-    found = dataset.held_out(config.eval.split, count, count)
-    batch: Batch = next(itertools.islice(found, 1))
-    prediction = jax.device_get(run.predict(batch.image, seed=config.eval.seed))
-    images = np.asarray(jax.device_get(batch.pixels))
-    attention = prediction.grouping.diagnostics.get("attention_per_iteration")
-    drawn = prediction.reconstruction
+    split = config.eval.split
+    count = min(count, dataset.size(split) or count)
+    batch = next(dataset.held_out(split, count, count))
+    prediction = run.predict(batch.image, seed=config.eval.seed)
+    images = batch.pixels
+    grouping, drawn = prediction.grouping, prediction.reconstruction
+    attention = grouping.diagnostics.get("attention_per_iteration", grouping.attention[:, None])
     figures = {}
     if drawn is not None:
-        background = -1 if drawn.masks.shape[1] > attention.shape[2] else None
+        background = -1 if drawn.masks.shape[1] > grouping.attention.shape[1] else None
         figures["reconstructions"] = visualize.reconstruction_grid(
             images,
             run.model.to_image(drawn.output),
@@ -42,10 +42,9 @@ def write_figures(run: Run, count: int = 8) -> list[Path]:
             figures["slots"] = visualize.slot_parts(
                 images, run.model.to_image(drawn.parts), drawn.masks, background=background
             )
-    if attention is not None:
-        figures["attention"] = visualize.attention_iterations(
-            images[0], attention[0], grid=prediction.tokens.grid
-        )
+    figures["attention"] = visualize.attention_iterations(
+        images[0], attention[0], grid=prediction.tokens.grid
+    )
     records = read_records(run.folder / "metrics.jsonl")
     names = [name for name in _CURVES if any(name in record for record in records)]
     if names:

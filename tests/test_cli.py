@@ -99,10 +99,11 @@ class TestTrain:
         for command in (f"eval {run} --json", f"show {run}", f"train {run} train.steps=12"):
             assert f"slots {command}" in err
 
-    def test_goes_on_with_a_run_folder(self, copy: Path, cli: Cli) -> None:
-        status, _, err = cli("train", copy, "train.steps=8")
-        assert status == 0
-        assert "Going on from step 6." in err
+    def test_goes_on_with_a_run_folder(
+        self, copy: Path, cli: Cli, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        assert cli("train", copy, "train.steps=8")[0] == 0
+        assert "Going on from step 6." in caplog.text
         steps = [r["step"] for r in read_records(copy / "metrics.jsonl") if r["kind"] == "train"]
         assert steps == list(range(1, 9))
         assert json.loads((copy / "config.json").read_text())["train"]["steps"] == 8
@@ -112,13 +113,14 @@ class TestTrain:
         assert cli("train", copy)[0] == 0
         assert (copy / "metrics.jsonl").read_bytes() == before
 
-    def test_falls_back_from_a_damaged_checkpoint(self, copy: Path, cli: Cli) -> None:
+    def test_falls_back_from_a_damaged_checkpoint(
+        self, copy: Path, cli: Cli, caplog: pytest.LogCaptureFixture
+    ) -> None:
         files = [f for f in (copy / "checkpoints/6/arrays").rglob("*") if f.is_file()]
         max(files, key=lambda f: f.stat().st_size).write_bytes(b"")
-        status, _, err = cli("train", copy)
-        assert status == 0
-        assert "Checkpoint 6 is damaged and passed over" in err
-        assert "Going on from step 4." in err
+        assert cli("train", copy)[0] == 0
+        assert "Checkpoint 6 is damaged and passed over" in caplog.text
+        assert "Going on from step 4." in caplog.text
         steps = [r["step"] for r in read_records(copy / "metrics.jsonl") if r["kind"] == "train"]
         assert steps == list(range(1, 7))
 
@@ -283,7 +285,7 @@ class TestMistypedWords:
         assert list(tmp_path.iterdir()) == []
 
     def test_traceback_is_given_on_demand(self) -> None:
-        with pytest.raises(ConfigError, match="train.step"):
+        with pytest.raises(ConfigError, match="no setting .step."):
             main(["train", PRESET, "train.step=3", "--traceback"])
 
 

@@ -44,9 +44,9 @@ class Vectors:
 
     def hyper(self, name, default):
         """An option as a Python value. Stored float32 means the decimal (1e-8, 0.1)."""
-        if f"hyper/{name}" not in self.arrays:
+        value = self.arrays.get(f"hyper/{name}")
+        if value is None or (value.ndim == 0 and value == -1):  # absent, or the reference's None
             return default
-        value = self.arrays[f"hyper/{name}"]
         if value.ndim:
             return tuple(value.tolist())
         return float(str(value)) if value.dtype == np.float32 else value.item()

@@ -147,6 +147,17 @@ def test_moving_the_frames_moves_the_drawing(config):
 
 
 @pytest.mark.parametrize("config", [PIXELS, LOCAL], ids=["pixels", "broadcast"])
+def test_every_slot_is_drawn_in_its_own_frame(config):
+    decoder = make(config, scale_factor=4.0)
+    here, there = with_frames(0, 0), with_frames(1, -2)
+    moved = jnp.array([[True, False, True], [False, False, True]])[..., None]
+    position = jnp.where(moved, there.frames.position, here.frames.position)
+    mixed = dataclasses.replace(here, frames=dataclasses.replace(here.frames, position=position))
+    parts = [draw(decoder, slots).parts for slots in (there, here, mixed)]
+    assert_allclose(parts[2], jnp.where(moved[..., None, None], *parts[:2]), atol=1e-6)
+
+
+@pytest.mark.parametrize("config", [PIXELS, LOCAL], ids=["pixels", "broadcast"])
 def test_frames_scale_is_divided_by_the_factor(config):
     slots = with_frames(0, 0)
     wide = dataclasses.replace(
