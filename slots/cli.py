@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -110,13 +111,15 @@ def _train(words: list[str]) -> int:
     from slots.figures import write_figures
 
     write_figures(trained)
+    # After `make demo` the command is not on the path: what we print should work when copied.
+    slots = "slots" if shutil.which("slots") else sys.argv[0]
     print(
         f"\nThe run is in {folder}: look at {folder}/figures\n"
         f"What to try next:\n"
-        f"  slots eval {folder} --json\n"
-        f"  slots show {folder} count=12\n"
-        f"  slots train {folder} train.steps={config.train.steps * 2}\n"
-        f"  slots list",
+        f"  {slots} eval {folder} --json\n"
+        f"  {slots} show {folder} count=12\n"
+        f"  {slots} train {folder} train.steps={config.train.steps * 2}\n"
+        f"  {slots} list",
         file=sys.stderr,
     )
     return 0

@@ -113,17 +113,6 @@ class TestTrain:
         assert cli("train", copy)[0] == 0
         assert (copy / "metrics.jsonl").read_bytes() == before
 
-    def test_falls_back_from_a_damaged_checkpoint(
-        self, copy: Path, cli: Cli, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        files = [f for f in (copy / "checkpoints/6/arrays").rglob("*") if f.is_file()]
-        max(files, key=lambda f: f.stat().st_size).write_bytes(b"")
-        assert cli("train", copy)[0] == 0
-        assert "Checkpoint 6 is damaged and passed over" in caplog.text
-        assert "Going on from step 4." in caplog.text
-        steps = [r["step"] for r in read_records(copy / "metrics.jsonl") if r["kind"] == "train"]
-        assert steps == list(range(1, 7))
-
 
 class TestEval:
     def test_json_is_one_object_and_nothing_else(self, run: Path, cli: Cli) -> None:
@@ -147,6 +136,16 @@ class TestEval:
         )
         for name, values in found["metrics"].items():
             assert values["mean"] == pytest.approx(record[name]["mean"], rel=1e-4, abs=1e-5)
+
+    def test_falls_back_from_a_damaged_checkpoint(
+        self, copy: Path, cli: Cli, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        files = [f for f in (copy / "checkpoints/6/arrays").rglob("*") if f.is_file()]
+        max(files, key=lambda f: f.stat().st_size).write_bytes(b"")
+        status, out, _ = cli("eval", copy, "--json")
+        assert status == 0
+        assert json.loads(out)["step"] == 4
+        assert "Checkpoint 6 is damaged and passed over" in caplog.text
 
     def test_undefined_numbers_are_null(self, run: Path, cli: Cli) -> None:
         _, out, _ = cli("eval", run, "--json", "eval.count=1")
@@ -285,7 +284,7 @@ class TestMistypedWords:
         assert list(tmp_path.iterdir()) == []
 
     def test_traceback_is_given_on_demand(self) -> None:
-        with pytest.raises(ConfigError, match="no setting .step."):
+        with pytest.raises(ConfigError, match="has no setting"):
             main(["train", PRESET, "train.step=3", "--traceback"])
 
 
@@ -317,10 +316,11 @@ class TestShapes:
 class TestRunFolders:
     def test_of_another_experiment(self, run: Path, refusal: Callable[..., str]) -> None:
         message = refusal("train", PRESET, *OVERRIDES, "model.slot_dim=8", f"run={run}")
-        says(message, str(run), "another experiment", "eval.every", "only train.steps")
+        says(message, str(run), "another experiment", "only train.steps")
+        says(message, "model.slot_dim is 16 there and 8 here")
 
     def test_with_other_settings(self, run: Path, refusal: Callable[..., str]) -> None:
-        says(refusal("train", run, "model.num_slots=9"), "model.num_slots is 4 there and 9 here")
+        says(refusal("train", run, "train.seed=9"), "train.seed is 0 there and 9 here")
 
     def test_with_fewer_steps(self, run: Path, refusal: Callable[..., str]) -> None:
         says(refusal("train", run, "train.steps=5"), "train.steps is 6 there and 5 here")
@@ -435,6 +435,11 @@ class TestFolderOfPictures:
         status, out, err = cli("show", run, "count=2")
         assert status == 0, err
         assert all(Path(line).is_file() for line in out.splitlines())
+        moved = pictures.rename(tmp_path / "moved")
+        status, _, err = cli("eval", run)
+        assert status == 1
+        says(err.splitlines()[-1], "data.path", str(pictures), "does not exist")
+        assert cli("eval", run, f"data.path={moved}")[0] == 0
 
     @pytest.mark.parametrize(
         ("name", "damage", "parts"),
@@ -475,17 +480,6 @@ class TestFolderOfPictures:
         pictures = write_pictures(tmp_path / "pictures", 6, size=20)
         words = self.words(pictures, "eval.count=7", f"run={tmp_path / 'run'}")
         says(refusal(*words), "eval.count=7", "1 examples")
-
-    def test_pictures_gone_since_training(self, cli: Cli, tmp_path: Path) -> None:
-        pictures = write_pictures(tmp_path / "pictures", 12, size=20)
-        run = tmp_path / "run"
-        words = self.words(pictures, "data.held_out_fraction=0.25", f"run={run}")
-        assert cli(*words)[0] == 0
-        moved = pictures.rename(tmp_path / "moved")
-        status, _, err = cli("eval", run)
-        assert status == 1
-        says(err.splitlines()[-1], "data.path", str(pictures), "does not exist")
-        assert cli("eval", run, f"data.path={moved}")[0] == 0
 
 
 def test_the_program_exits_with_the_status() -> None:

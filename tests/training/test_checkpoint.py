@@ -185,9 +185,8 @@ class TestDamage:
         fill(checkpoints, {3: NONE})
         assert same_bits(checkpoints.restore(TARGET)[0], state(3))
 
-    @pytest.mark.parametrize("place", [0.3, 1.0])
     def test_no_flipped_bit_goes_unnoticed(
-        self, place: float, opened: Opened, folder: Path, tmp_path: Path
+        self, opened: Opened, folder: Path, tmp_path: Path
     ) -> None:
         first = opened()
         fill(first, {1: NONE, 2: NONE})
@@ -198,7 +197,7 @@ class TestDamage:
             copy = tmp_path / str(i) / "checkpoints"
             shutil.copytree(folder, copy)
             if (copy / name).stat().st_size:
-                flip(copy / name, place)
+                flip(copy / name, (0.3, 1.0)[i % 2])
             checkpoints = Checkpoints(copy, CheckpointConfig())
             restored, step = checkpoints.restore(TARGET)
             checkpoints.close()

@@ -1,0 +1,105 @@
+"""What a run writes: records that resume cleanly, and a progress line."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from slots.config import ConfigError
+from slots.training import LogConfig, read_records
+from slots.training.log import MetricsLog, Progress, clock, finite_or_none
+
+PLAIN = LogConfig(tensorboard=False)
+NAN = float("nan")
+
+
+def write(folder: Path, *steps: int, start: int = 0) -> None:
+    """One session that writes a record per step."""
+    log = MetricsLog(folder, PLAIN, step=start)
+    for step in steps:
+        log.write(step, "train", {"loss": step / 2})
+    log.close()
+
+
+class TestRecords:
+    def test_are_one_object_a_line(self, tmp_path: Path) -> None:
+        log = MetricsLog(tmp_path, PLAIN, step=0)
+        log.write(3, "val", {"ari": {"mean": 0.5, "stderr": NAN, "count": 1}, "loss": NAN})
+        (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()  # already on disk
+        log.close()
+        assert json.loads(line) == {
+            "step": 3,
+            "kind": "val",
+            "ari": {"mean": 0.5, "stderr": None, "count": 1},
+            "loss": None,
+        }
+
+    def test_past_the_restored_step_are_dropped(self, tmp_path: Path) -> None:
+        write(tmp_path, 1, 2, 3, 4)
+        write(tmp_path, 3, 4, 5, start=2)
+        assert [r["step"] for r in read_records(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4, 5]
+
+    def test_cut_short_are_left_out(self, tmp_path: Path) -> None:
+        write(tmp_path, 1, 2)
+        path = tmp_path / "metrics.jsonl"
+        path.write_text(path.read_text() + '{"step": 3, "lo')
+        assert [r["step"] for r in read_records(path)] == [1, 2]
+        write(tmp_path, 3, start=2)
+        assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2, 3]
+
+    def test_are_none_where_there_is_no_file(self, tmp_path: Path) -> None:
+        assert read_records(tmp_path / "metrics.jsonl") == []
+
+    def test_go_to_tensorboard_too(self, tmp_path: Path) -> None:
+        log = MetricsLog(tmp_path, LogConfig(), step=0)
+        log.write(1, "train", {"loss": 0.5, "ari": {"mean": 0.1}, "undefined": None})
+        log.close()
+        (events,) = (tmp_path / "tensorboard").iterdir()
+        data = events.read_bytes()
+        assert b"train/loss" in data
+        assert b"train/ari" in data
+        assert b"train/undefined" not in data
+
+    @pytest.mark.parametrize(("value", "wanted"), [(NAN, None), (float("inf"), None), (1.5, 1.5)])
+    def test_undefined_numbers_become_null(self, value: float, wanted: float | None) -> None:
+        assert finite_or_none(value) == wanted
+
+
+class TestProgress:
+    def test_a_line_per_report_where_nobody_watches(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        progress = Progress(1000, 8, start=0)
+        rates = progress.show(500, 0.25)
+        progress.say("hello")
+        line, said = capsys.readouterr().err.splitlines()
+        assert line.startswith("step 500/1,000 | loss 0.25000 | ")
+        assert line.endswith(" left")
+        assert said == "hello"
+        assert rates["images_per_second"] == pytest.approx(8 * rates["steps_per_second"])
+
+    def test_stays_in_place_on_a_terminal(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        progress = Progress(10, 8, start=0)
+        progress.show(5, 0.25)
+        progress.show(6, 0.25)
+        shown = capsys.readouterr().err
+        assert shown.count("\r") == 2
+        assert "\n" not in shown
+        progress.say("hello")
+        assert capsys.readouterr().err == "\nhello\n"
+
+    @pytest.mark.parametrize(
+        ("seconds", "text"),
+        [(0.0, "0:00"), (59.4, "0:59"), (59.6, "1:00"), (3599.0, "59:59"), (3661.0, "1:01:01")],
+    )
+    def test_clock(self, seconds: float, text: str) -> None:
+        assert clock(seconds) == text
+
+
+def test_senseless_settings_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"log\.every=0"):
+        LogConfig(every=0)
