@@ -111,8 +111,7 @@ def _train(words: list[str]) -> int:
     from slots.figures import write_figures
 
     write_figures(trained)
-    # After `make demo` the command is not on the path: what we print should work when copied.
-    slots = "slots" if shutil.which("slots") else sys.argv[0]
+    slots = _program()
     print(
         f"\nThe run is in {folder}: look at {folder}/figures\n"
         f"What to try next:\n"
@@ -123,6 +122,13 @@ def _train(words: list[str]) -> int:
         file=sys.stderr,
     )
     return 0
+
+
+def _program() -> str:
+    """How to call this program again; after `make demo` the command is not on the path."""
+    if shutil.which("slots"):
+        return "slots"
+    return sys.argv[0] if Path(sys.argv[0]).name == "slots" else f"{sys.executable} -m slots"
 
 
 def _restore(words: list[str], flags: Sequence[str] = ()) -> tuple[Any, set[str], str | None]:

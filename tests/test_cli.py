@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from tiny import OVERRIDES, PRESET, quick_compiles, trained, write_pictures
 
-from slots.cli import main
+from slots.cli import _program, main
 from slots.config import ConfigError
 from slots.presets import presets
 from slots.training import read_records
@@ -97,7 +97,16 @@ class TestTrain:
         assert "step 6/6 | loss " in err
         assert "step 6 val  fg_ari " in err
         for command in (f"eval {run} --json", f"show {run}", f"train {run} train.steps=12"):
-            assert f"slots {command}" in err
+            assert f"  {_program()} {command}" in err
+
+    def test_what_to_do_next_works_when_copied(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+        assert _program() == "slots"
+        monkeypatch.setattr("shutil.which", lambda name: None)
+        monkeypatch.setattr(sys, "argv", [".venv/bin/slots", "train"])
+        assert _program() == ".venv/bin/slots"
+        monkeypatch.setattr(sys, "argv", ["/somewhere/slots/__main__.py", "train"])
+        assert _program() == f"{sys.executable} -m slots"
 
     def test_goes_on_with_a_run_folder(
         self, copy: Path, cli: Cli, caplog: pytest.LogCaptureFixture
@@ -193,6 +202,15 @@ class TestShow:
             assert path.parent == copy / "figures"
             with Image.open(path) as picture:
                 picture.verify()
+
+    def test_undefined_numbers_leave_a_gap(self, copy: Path, cli: Cli) -> None:
+        path = copy / "metrics.jsonl"
+        with path.open("a") as file:
+            undefined = {"mean": None, "stderr": None, "count": 0}
+            file.write(json.dumps({"step": 7, "kind": "val", "fg_ari": undefined}) + "\n")
+            file.write(json.dumps({"step": 7, "kind": "train", "loss": None}) + "\n")
+        status, _, err = cli("show", copy, "count=1")
+        assert status == 0, err
 
 
 class TestList:

@@ -5,7 +5,8 @@ Orbax returns flipped bits silently (0.12), so each array's CRC-32 is saved besi
 
 import contextlib
 import dataclasses
-import gc
+import functools
+import inspect
 import logging
 import math
 import shutil
@@ -55,17 +56,26 @@ def _flat(state: PyTree) -> dict[str, Any]:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of what a library has to say, without a full stop."""
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    """The first line of what a library has to say, without its settings and full stop."""
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    return first.split(" [tensorstore_spec")[0].rstrip(".")
 
 
-def _sweep() -> None:
-    """Collects the coroutines of a failed restore (Orbax 0.12), which would complain later."""
-    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
-    try:
-        gc.collect()
-    finally:
-        sys.unraisablehook = hook
+@functools.cache
+def _mute_leftovers() -> None:
+    """Keeps off stderr what Orbax (0.12) leaves behind when one of several reads or writes fails.
+
+    It closes the event loop that the others report to and drops their coroutines; each would
+    complain for itself, from another thread and late, after we have said what is damaged.
+    """
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        closed = "Event loop is closed" in str(unraisable.exc_value)
+        if not closed and not inspect.iscoroutine(unraisable.object):
+            before(unraisable)
+
+    sys.unraisablehook = hook
 
 
 def _records(arrays: dict[str, Any]) -> dict[str, list[Any]]:
@@ -119,6 +129,7 @@ class Checkpoints:
             }
         elif not self.folder.is_dir():
             raise RunError(f"{self.folder} has no checkpoints.")
+        _mute_leftovers()
         self._ocp = ocp
         self._manager = ocp.CheckpointManager(
             self.folder,
@@ -229,7 +240,6 @@ class Checkpoints:
                     log.warning("Checkpoint %d is damaged and passed over: %s", damaged, reason)
                     self._set_aside(damaged)
                 return state, candidate
-            _sweep()
         if mismatch is not None:
             raise mismatch
         raise RunError(

@@ -89,13 +89,18 @@ def _points(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, tuple
         if isinstance(value, Mapping):
             if "mean" in value:
                 spread = next((value[kind] for kind in _SPREADS if kind in value), 0.0)
-                yield name, (float(value["mean"]), float(spread))
+                yield name, (_number(value["mean"]), _number(spread))
             else:
                 yield from _points(f"{name}/", value)
         elif isinstance(value, str | bool) or value is None:
             continue
         elif (seeds := np.asarray(value)).ndim <= 1 and np.issubdtype(seeds.dtype, np.number):
             yield name, (float(seeds.mean()), float(seeds.std()))
+
+
+def _number(value: float | None) -> float:
+    """JSON has no NaN: what is undefined stands as null, and leaves a gap in the curve."""
+    return float("nan") if value is None else float(value)
 
 
 def _draw(axes: "matplotlib.axes.Axes", name: str, points: np.ndarray) -> None:
