@@ -34,7 +34,7 @@ def config() -> ExperimentConfig:
         ),
         data=TetrominoesConfig(),
         optimizer=OptimizerConfig(
-            learning_rate=7e-4,
+            learning_rate=1.2e-3,
             warmup_steps=500,
             decay="cosine",
             decay_steps=None,
@@ -42,8 +42,8 @@ def config() -> ExperimentConfig:
             b2=0.99,
             clip_norm=1.0,
         ),
-        train=TrainConfig(steps=25_000, batch_size=16),
-        eval=EvaluationConfig(every=2500, protocol="fg-ari/slot-attention"),
-        checkpoint=CheckpointConfig(every=2500),
+        train=TrainConfig(steps=14_000, batch_size=16),
+        eval=EvaluationConfig(every=3500, protocol="fg-ari/slot-attention"),
+        checkpoint=CheckpointConfig(every=3500),
         log=LogConfig(every=500),
     )

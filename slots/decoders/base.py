@@ -15,6 +15,11 @@ from slots.types import Reconstruction, Slots
 _OFF = -1e9
 """Mask logit of an inactive slot; finite, so that a picture without active slots stays finite."""
 
+_BACKGROUND = -2.0
+"""Mask logit that a background starts with, below the slots' 0: they divide the whole picture first
+and leave the ground to it later. One that explains black ground from the start leaves the slots
+equal (docs/results/slot_attention.md)."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DecoderConfig(Component):
@@ -59,12 +64,12 @@ class Decoder(nnx.Module):
 class Mixture(nnx.Module):
     """Σ_k softmax_k(alpha) ⊙ part_k, with an optional constant background component.
 
-    Parameters: with a background `color` [C] and `logit` [1], both zero at first.
+    Parameters: with a background `color` [C], zero at first, and `logit` [1].
     """
 
     def __init__(self, channels: int, *, background: bool):
         self.color = nnx.Param(jnp.zeros(channels)) if background else None
-        self.logit = nnx.Param(jnp.zeros(1)) if background else None
+        self.logit = nnx.Param(jnp.full(1, _BACKGROUND)) if background else None
 
     def __call__(
         self,
