@@ -42,8 +42,8 @@ def config() -> ExperimentConfig:
             b2=0.99,
             clip_norm=1.0,
         ),
-        train=TrainConfig(steps=15_000, batch_size=16),
-        eval=EvaluationConfig(every=3000, protocol="fg-ari/slot-attention"),
-        checkpoint=CheckpointConfig(every=3000),
+        train=TrainConfig(steps=17_000, batch_size=16),
+        eval=EvaluationConfig(every=3400, protocol="fg-ari/slot-attention"),
+        checkpoint=CheckpointConfig(every=3400),
         log=LogConfig(every=500),
     )
