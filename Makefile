@@ -22,10 +22,10 @@ demo: $(VENV)/.core  ## train on generated Tetrominoes, evaluate, draw figures
 	$(BIN)/slots eval $(RUN)
 
 test: $(VENV)/.dev  ## the tests, slow ones left out
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 8 --dist loadfile
 
 test-all: $(VENV)/.dev  ## every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 lint: $(VENV)/.dev  ## formatting, lints, types
 	$(BIN)/ruff format --check

@@ -71,7 +71,9 @@ batch = next(run.experiment.dataset.held_out("val", 4, 4))
 prediction = run.predict(batch.image)
 drawn = prediction.reconstruction
 pictures = run.model.to_image(drawn.output)
-visualize.reconstruction_grid(batch.pixels, pictures, drawn.masks, segmentation=batch.segmentation)
+visualize.reconstruction_grid(
+    batch.pixels, pictures, drawn.masks, segmentation=batch.segmentation, background=-1
+)
 
 # %% [markdown]
 # What each slot draws, where its mask lets it show:

@@ -96,7 +96,7 @@ class Run:
     @property
     def params(self) -> Any:
         """What is evaluated: the moving average where one is kept, else the parameters."""
-        return self.state.params if self.state.ema is None else self.state.ema
+        return self.state.eval_params
 
     @property
     def model(self) -> Model:
@@ -150,8 +150,7 @@ def train(config: ExperimentConfig, run: str | Path | None = None) -> Run:
     _write_header(folder, experiment)
 
     def evaluate_state(state: TrainState, step: int) -> dict[str, dict[str, Any]]:
-        params = state.params if state.ema is None else state.ema
-        result = evaluator(params, state.variables)
+        result = evaluator(state.eval_params, state.variables)
         save_values(folder, step, config.eval.split, result)
         return {name: s.as_dict() for name, s in result.statistics.items()}
 

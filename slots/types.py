@@ -176,3 +176,8 @@ class TrainState:
     step: Int[Array, ""]
     skipped: Int[Array, ""]
     """Steps whose loss or gradient was not finite, so that the old state was kept."""
+
+    @property
+    def eval_params(self) -> PyTree:
+        """What is evaluated: the moving average where one is kept, else the parameters."""
+        return self.params if self.ema is None else self.ema

@@ -231,7 +231,7 @@ class TestList:
         assert {"cnn", "windows"} <= set(sections["model.encoder="])
         assert {"broadcast", "mlp"} <= set(sections["model.decoder="])
         assert {"gaussian", "learned"} <= set(sections["model.initializer="])
-        assert sections["objectives"] == ["reconstruction"]
+        assert sections["objectives"] == ["component_error", "reconstruction"]
         assert "house/image" in sections["protocol="]
         for names in sections.values():
             assert len(names) == len(set(names)) > 0

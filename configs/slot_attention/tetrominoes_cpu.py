@@ -11,6 +11,7 @@ from slots.experiment import ExperimentConfig
 from slots.initializers import GaussianConfig
 from slots.models import ImageModelConfig
 from slots.modules import SlotAttentionConfig
+from slots.objectives import ComponentErrorConfig, ReconstructionConfig
 from slots.training import CheckpointConfig, LogConfig, OptimizerConfig, TrainConfig
 
 
@@ -33,6 +34,7 @@ def config() -> ExperimentConfig:
             num_slots=3,
         ),
         data=TetrominoesConfig(),
+        objectives=(ReconstructionConfig(), ComponentErrorConfig(weight=0.1)),
         optimizer=OptimizerConfig(
             learning_rate=1.2e-3,
             warmup_steps=500,

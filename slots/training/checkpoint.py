@@ -72,7 +72,10 @@ def _mute_leftovers() -> None:
 
     def hook(unraisable: Any) -> None:
         closed = "Event loop is closed" in str(unraisable.exc_value)
-        if not closed and not inspect.iscoroutine(unraisable.object):
+        dropped = inspect.iscoroutine(unraisable.object) and "orbax" in inspect.getfile(
+            unraisable.object.cr_code
+        )
+        if not closed and not dropped:
             before(unraisable)
 
     sys.unraisablehook = hook
