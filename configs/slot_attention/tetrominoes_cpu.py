@@ -19,7 +19,7 @@ def config() -> ExperimentConfig:
     return ExperimentConfig(
         name="slot_attention/tetrominoes_cpu",
         model=ImageModelConfig(
-            encoder=WindowsConfig(head=TokenHeadConfig(position="fourier", hidden=128)),
+            encoder=WindowsConfig(window=11, head=TokenHeadConfig(position="fourier", hidden=128)),
             initializer=GaussianConfig(),
             module=SlotAttentionConfig(
                 num_iterations=5,
@@ -29,7 +29,7 @@ def config() -> ExperimentConfig:
                 layer_norm_epsilon=1e-6,
             ),
             decoder=MLPDecoderConfig(
-                hidden=(256, 256), patch_size=5, product=True, position="fourier", background=True
+                hidden=(256, 192), patch_size=5, product=True, position="fourier", background=True
             ),
             num_slots=3,
         ),
@@ -44,8 +44,8 @@ def config() -> ExperimentConfig:
             b2=0.99,
             clip_norm=1.0,
         ),
-        train=TrainConfig(steps=17_000, batch_size=16),
-        eval=EvaluationConfig(every=3400, protocol="fg-ari/slot-attention"),
-        checkpoint=CheckpointConfig(every=3400),
+        train=TrainConfig(steps=16_000, batch_size=16),
+        eval=EvaluationConfig(every=3200, protocol="fg-ari/slot-attention"),
+        checkpoint=CheckpointConfig(every=3200),
         log=LogConfig(every=500),
     )

@@ -1,11 +1,12 @@
 """What a run writes while it trains: `metrics.jsonl`, TensorBoard files, a progress line."""
 
+import contextlib
 import dataclasses
 import json
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -17,7 +18,7 @@ class LogConfig:
     """How often to report, and where to."""
 
     every: int = 100
-    """Steps between lines of metrics; the host waits for the device only then."""
+    """Steps between lines of metrics."""
     tensorboard: bool = True
     """Writes event files to `tensorboard/` in the run folder."""
 
@@ -123,9 +124,12 @@ class Progress:
         print(("\n" if self._open else "") + text, file=self.out, flush=True)
         self._open = False
 
-    def pause(self) -> None:
-        """Leaves what happened since the last call out of the rates."""
-        self._last_time = time.perf_counter()
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leaves what happens inside out of the rates."""
+        start = time.perf_counter()
+        yield
+        self._last_time += time.perf_counter() - start
 
 
 def clock(seconds: float) -> str:

@@ -292,7 +292,8 @@ class _Session:
         """The metric that decides what is best, where an evaluation is due."""
         if step % self.evaluate_every and step != self.total:
             return None
-        results = self.evaluate(state, step)
+        with self.progress.paused():
+            results = self.evaluate(state, step)
         self.records.write(step, "val", results)
         shown = "  ".join(
             f"{name} {r['mean']:.4f} ± {r['stderr']:.4f} (n = {r['count']})"
@@ -300,7 +301,6 @@ class _Session:
             if name in _SHOWN and not math.isnan(r["mean"])
         )
         self.progress.say(f"step {step:,} val  {shown}")
-        self.progress.pause()
         chosen = results.get(self.checkpoint.best_metric)
         return None if chosen is None else float(chosen["mean"])
 

@@ -92,6 +92,16 @@ class TestProgress:
         progress.say("hello")
         assert capsys.readouterr().err == "\nhello\n"
 
+    def test_a_pause_counts_only_what_happens_inside(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        now = 0.0
+        monkeypatch.setattr("time.perf_counter", lambda: now)
+        progress = Progress(100, 8, start=0)
+        now = 3.0  # three seconds of steps, seven of evaluation, one of steps
+        with progress.paused():
+            now = 10.0
+        now = 11.0
+        assert progress.show(8, 0.25)["steps_per_second"] == pytest.approx(2)
+
     @pytest.mark.parametrize(
         ("seconds", "text"),
         [(0.0, "0:00"), (59.4, "0:59"), (59.6, "1:00"), (3599.0, "59:59"), (3661.0, "1:01:01")],
