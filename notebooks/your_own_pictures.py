@@ -79,11 +79,10 @@ visualize.segmentation_overlay(batch.pixels, batch.segmentation, ignore=batch.ig
 
 # %% [markdown]
 # ## Train
-# Give the model a few more slots than a picture has objects. A quarter of the preset's steps already
-# shows something, so that is what runs here.
+# Give the model a few more slots than a picture has objects. Half of the preset's steps run here.
 
 # %%
-steps = 20 if SHORT else config.train.steps // 4
+steps = 20 if SHORT else config.train.steps // 2
 config = override(config, [f"train.steps={steps}", f"eval.every={steps}", "eval.count=null"])
 run = slots.train(config, os.path.join(tempfile.mkdtemp(), "run"))
 

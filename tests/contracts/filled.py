@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-# XLA:CPU (jax 0.10) compiles five times faster like this, and the programs here are tiny.
-quick_jit = functools.partial(
-    jax.jit,
-    compiler_options={"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False},
-)
+# XLA:CPU compiles five times faster like this (jax 0.10), and the programs here are tiny.
+_QUICK = {"xla_backend_optimization_level": 0}
+if jax.__version_info__ < (0, 11):
+    _QUICK["xla_cpu_use_fusion_emitters"] = False  # later versions have no such option
+quick_jit = functools.partial(jax.jit, compiler_options=_QUICK)
 
 
 def abstract(make):

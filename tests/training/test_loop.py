@@ -94,7 +94,14 @@ class TestUninterrupted:
     def test_writes_a_record_of_every_step(self, whole: tuple[Path, TrainState]) -> None:
         folder, _ = whole
         assert logged_steps(folder) == [1, 2, 3, 4, 5, 6]
-        names = {"loss", "reconstruction", "grad_norm", "learning_rate", "skipped"}
+        names = {
+            "loss",
+            "reconstruction",
+            "component_error",
+            "grad_norm",
+            "learning_rate",
+            "skipped",
+        }
         for record in records(folder):
             assert set(record) == {
                 "step",

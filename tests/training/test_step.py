@@ -33,10 +33,12 @@ def test_a_step_counts_and_learns(plain: Trained) -> None:
 
 
 def test_metrics_of_a_step() -> None:
-    trainer = experiment("objectives.0.weight=2").trainer
+    names = ("reconstruction", "component_error")
+    trainer = experiment("objectives.0.weight=2", "objectives.1.weight=3").trainer
     _, metrics = trainer.step()(trainer.init(), next(trainer.batches(0)))
-    assert set(metrics) == {"loss", "reconstruction", "grad_norm", "learning_rate"}
-    assert float(metrics["loss"]) == pytest.approx(2 * float(metrics["reconstruction"]))
+    assert set(metrics) == {"loss", *names, "grad_norm", "learning_rate"}
+    terms = [float(metrics[name]) for name in names]
+    assert float(metrics["loss"]) == pytest.approx(2 * terms[0] + 3 * terms[1])
     assert float(metrics["learning_rate"]) == 0  # the first step of the warm-up
 
 
