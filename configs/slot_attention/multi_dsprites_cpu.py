@@ -6,6 +6,7 @@ Command: slots train slot_attention/multi_dsprites_cpu
 from slots.config import replace
 from slots.data import MultiDSpritesConfig
 from slots.experiment import ExperimentConfig
+from slots.objectives import ReconstructionConfig
 from slots.presets import load
 
 
@@ -14,6 +15,8 @@ def config() -> ExperimentConfig:
         load("slot_attention/tetrominoes_cpu"),
         name="slot_attention/multi_dsprites_cpu",
         data=MultiDSpritesConfig(variant="colored_on_grayscale"),
+        objectives=(ReconstructionConfig(),),
+        model__encoder__window=13,
         model__num_slots=6,
         model__decoder__patch_size=8,
         model__decoder__background=False,

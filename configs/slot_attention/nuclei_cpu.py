@@ -8,6 +8,7 @@ No background component: the slots divide dark ground and nuclei among them by p
 from slots.config import replace
 from slots.data import FolderConfig
 from slots.experiment import ExperimentConfig
+from slots.objectives import ReconstructionConfig
 from slots.presets import load
 
 
@@ -16,6 +17,8 @@ def config() -> ExperimentConfig:
         load("slot_attention/tetrominoes_cpu"),
         name="slot_attention/nuclei_cpu",
         data=FolderConfig(path="../shared/data/nuclei", channels=1, flip=True),
+        objectives=(ReconstructionConfig(),),
+        model__encoder__window=13,
         model__num_slots=10,
         model__decoder__patch_size=8,
         model__decoder__hidden=(128, 128),

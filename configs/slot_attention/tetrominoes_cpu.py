@@ -1,6 +1,8 @@
 """Slot Attention on Tetrominoes in about five minutes on two CPU cores: what `make demo` trains.
 
 Command: slots train slot_attention/tetrominoes_cpu
+Not in the paper: the background component, and `component_error`, which keeps the dim pixels of a
+piece from going to it (docs/results/slot_attention.md).
 """
 
 from slots.data import TetrominoesConfig
