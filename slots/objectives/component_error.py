@@ -22,9 +22,9 @@ class ComponentErrorConfig(ObjectiveConfig):
     with a black background: both draw the same. This term can, and so settles the masks of dim
     pixels. A place drawn by one component costs the same in both.
 
-    Ours, not of a published system. It is the wide-noise limit, up to scale, of the mixture
-    likelihood of MONet (Burgess et al. 2019) and IODINE (Greff et al. 2019),
-    -2σ² log Σ_k m_k N(target; part_k, σ²) without its constant, for σ → ∞.
+    Not a part of Slot Attention as published. It is the wide-noise limit, up to scale, of the
+    mixture likelihood of MONet (Burgess et al. 2019) and IODINE (Greff et al. 2019):
+    -2σ² log Σ_k m_k N(target; part_k, σ²), without its constant, for σ → ∞.
     """
 
     @override

@@ -50,6 +50,12 @@ def test_is_the_mixtures_error_and_the_variance_of_the_parts():
     assert_allclose(values(ComponentErrorConfig(), found), expected, rtol=1e-5)
 
 
+def test_is_the_mixture_likelihood_of_wide_noise():
+    error, wide = ((PARTS - WANTED[:, None]).astype(np.float64) ** 2).mean(-1), 1e4
+    likelihood = -2 * wide * np.log((MASKS * np.exp(-error / (2 * wide))).sum(1))
+    assert_allclose(term(PARTS, MASKS, WANTED), likelihood.mean((1, 2)), rtol=1e-3)
+
+
 def test_one_component_costs_what_the_mixture_costs():
     masks = np.zeros_like(MASKS)
     masks[:, 1] = 1
