@@ -76,10 +76,10 @@ visualize.reconstruction_grid(
 )
 
 # %% [markdown]
-# What each slot draws, where its mask lets it show:
+# What each slot and the background draw, where their masks let them show:
 
 # %%
-visualize.slot_parts(batch.pixels, run.model.to_image(drawn.parts), drawn.masks)
+visualize.slot_parts(batch.pixels, run.model.to_image(drawn.parts), drawn.masks, background=-1)
 
 # %% [markdown]
 # How the slots come to share the picture, round after round of attention:
