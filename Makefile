@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 RUN ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 .PHONY: demo test test-all lint notebooks lock clean
@@ -22,10 +23,10 @@ demo: $(VENV)/.core  ## train on generated Tetrominoes, evaluate, draw figures
 	$(BIN)/slots eval $(RUN)
 
 test: $(VENV)/.dev  ## the tests, slow ones left out
-	$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 8 --dist loadfile
+	$(PYTEST) -m "not slow"
 
 test-all: $(VENV)/.dev  ## every test
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
+	$(PYTEST)
 
 lint: $(VENV)/.dev  ## formatting, lints, types
 	$(BIN)/ruff format --check

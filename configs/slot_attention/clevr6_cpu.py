@@ -7,18 +7,13 @@ Data: as for slot_attention/clevr6.
 from slots.config import replace
 from slots.data import FolderConfig
 from slots.experiment import ExperimentConfig
-from slots.objectives import ReconstructionConfig
 from slots.presets import load
 
 
 def config() -> ExperimentConfig:
     return replace(
-        load("slot_attention/tetrominoes_cpu"),
+        load("slot_attention/multi_dsprites_cpu"),
         name="slot_attention/clevr6_cpu",
         data=FolderConfig(path="data/clevr6", image_size=(64, 64), max_objects=6),
-        objectives=(ReconstructionConfig(),),
-        model__encoder__window=13,
         model__num_slots=7,
-        model__decoder__patch_size=8,
-        model__decoder__background=False,
     )

@@ -1,6 +1,7 @@
 """Slot Attention on Multi-dSprites, compact, for two CPU cores; not yet scored here.
 
 Command: slots train slot_attention/multi_dsprites_cpu
+The other compact presets at 64×64 start from this one.
 """
 
 from slots.config import replace

@@ -8,21 +8,16 @@ No background component: the slots divide dark ground and nuclei among them by p
 from slots.config import replace
 from slots.data import FolderConfig
 from slots.experiment import ExperimentConfig
-from slots.objectives import ReconstructionConfig
 from slots.presets import load
 
 
 def config() -> ExperimentConfig:
     return replace(
-        load("slot_attention/tetrominoes_cpu"),
+        load("slot_attention/multi_dsprites_cpu"),
         name="slot_attention/nuclei_cpu",
         data=FolderConfig(path="../shared/data/nuclei", channels=1, flip=True),
-        objectives=(ReconstructionConfig(),),
-        model__encoder__window=13,
         model__num_slots=10,
-        model__decoder__patch_size=8,
         model__decoder__hidden=(128, 128),
-        model__decoder__background=False,
         train__steps=8000,
         eval__protocol="house/image",
         eval__count=None,
