@@ -19,6 +19,8 @@ class GaussianConfig(InitializerConfig):
     shared: bool = True
     """One μ and σ for all slots, which makes them exchangeable and lets K change at test time;
     else one per slot."""
+    learned: bool = True
+    """Off: μ = 0 and σ = 1 for ever, no parameters."""
 
     @override
     def make(
@@ -32,7 +34,8 @@ class Gaussian(Initializer):
     """Draws slots; the gradient reaches μ and log σ by reparameterisation.
 
     Parameters: `mean`, `log_scale`, both [1,S] (shared) or [K,S], uniform in ±sqrt(6 / (1 + S)),
-    which is Glorot's rule on Keras' [1,1,S] and gives σ between 0.74 and 1.36 for S = 64.
+    which is Glorot's rule on Keras' [1,1,S] and gives σ between 0.74 and 1.36 for S = 64. None
+    where not learned.
     """
 
     def __init__(self, config: GaussianConfig, num_slots: int, slot_dim: int, *, rngs: nnx.Rngs):
@@ -42,14 +45,16 @@ class Gaussian(Initializer):
         def uniform() -> nnx.Param:
             return nnx.Param(jax.random.uniform(rngs.params(), shape, minval=-limit, maxval=limit))
 
-        self.num_slots = num_slots
-        self.mean, self.log_scale = uniform(), uniform()
+        self.shape = (num_slots, slot_dim)
+        self.mean = uniform() if config.learned else None
+        self.log_scale = uniform() if config.learned else None
 
     @override
     def __call__(
         self, tokens: Tokens, keys: Key[Array, "b"], variables: Variables, *, train: bool
     ) -> tuple[Slots, Variables]:
-        mean, log_scale = self.mean[...][None], self.log_scale[...][None]
-        shape = (self.num_slots, mean.shape[-1])
-        noise = jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
-        return Slots(vectors=mean + jnp.exp(log_scale) * noise.astype(mean.dtype)), variables
+        vectors = jax.vmap(lambda key: jax.random.normal(key, self.shape))(keys)
+        vectors = vectors.astype(tokens.features.dtype)
+        if self.mean is not None and self.log_scale is not None:
+            vectors = self.mean[...][None] + jnp.exp(self.log_scale[...][None]) * vectors
+        return Slots(vectors=vectors), variables

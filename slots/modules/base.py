@@ -3,11 +3,16 @@
 import dataclasses
 from typing import Any, ClassVar
 
+import jax
+import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from slots.config import Component, ConfigError
 from slots.types import Grouping, Slots, Tokens
+
+_OFF = -1e9
+"""Logit of what must not be chosen; finite, so that all-off rows stay finite."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,3 +72,12 @@ class SlotModule(nnx.Module):
             train: whether gradients will be taken.
         """
         raise NotImplementedError
+
+
+def compete(
+    logits: Float[Array, "b *h k n"], active: Bool[Array, "b k"] | None
+) -> Float[Array, "b *h k n"]:
+    """Attention: the softmax in which slots compete for each token; inactive ones get none."""
+    if active is not None:
+        logits = jnp.where(jnp.expand_dims(active, (*range(1, logits.ndim - 2), -1)), logits, _OFF)
+    return jax.nn.softmax(logits, axis=-2)

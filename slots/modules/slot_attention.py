@@ -10,12 +10,9 @@ from jaxtyping import Array, Float, Key
 from typing_extensions import override
 
 from slots.config import ConfigError
-from slots.modules.base import SlotModule, SlotModuleConfig
-from slots.nn import MLP, GRUCell, glorot
+from slots.modules.base import SlotModule, SlotModuleConfig, compete
+from slots.nn import MLP, GRUCell, glorot, precise
 from slots.types import Grouping, Slots, Tokens
-
-_OFF = -1e9
-"""Logit of what must not be chosen; finite, so that all-off rows stay finite."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -127,10 +124,7 @@ class SlotAttention(SlotModule):
                 vectors = jax.lax.stop_gradient(vectors)
                 if self.config.gradient == "bilevel":
                     vectors = vectors + (first - jax.lax.stop_gradient(first))
-            logits = self._logits(vectors, k)
-            if slots.active is not None:
-                logits = jnp.where(slots.active[:, None, :, None], logits, _OFF)
-            attention = jax.nn.softmax(logits, axis=-2)  # slots compete for each token
+            attention = compete(self._logits(vectors, k), slots.active)
             attentions.append(attention.mean(axis=1))
             vectors = self._update(vectors, attention, v, tokens)
         if not attentions:  # no round: nobody has claimed anything
@@ -151,9 +145,7 @@ class SlotAttention(SlotModule):
     ) -> Float[Array, "b h k n"]:
         q = self._heads(self.query(self.norm_slots(vectors)))
         q = q * (q.shape[-1] ** -0.5 / self.config.temperature)
-        # float32 at least: the softmax wants it under bfloat16, float64 stays float64
-        precise = jnp.float64 if k.dtype == jnp.float64 else jnp.float32
-        return jnp.einsum("bhke,bhne->bhkn", q, k, preferred_element_type=precise)
+        return jnp.einsum("bhke,bhne->bhkn", q, k, preferred_element_type=precise(k))
 
     def _update(
         self,

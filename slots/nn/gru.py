@@ -16,13 +16,21 @@ class GRUCell(nnx.Module):
 
     `nnx.GRUCell` lacks c. The three gates lie side by side in one kernel, order r, z, n.
     Parameters: `input_kernel` [I,3D], `input_bias` [3D], `hidden_kernel` [D,3D], `hidden_bias` [D].
-    Input kernels are Glorot-uniform over the joined kernel as in Keras, recurrent ones orthogonal.
+    Input kernels are drawn over the joined kernel, Glorot-uniform as in Keras by default; recurrent
+    ones are orthogonal.
     """
 
-    def __init__(self, in_features: int, features: int, *, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        in_features: int,
+        features: int,
+        *,
+        kernel_init: nnx.initializers.Initializer = glorot,
+        rngs: nnx.Rngs,
+    ):
         orthogonal = nnx.initializers.orthogonal()
         recurrent = [orthogonal(rngs.params(), (features, features)) for _ in range(3)]
-        self.input_kernel = nnx.Param(glorot(rngs.params(), (in_features, 3 * features)))
+        self.input_kernel = nnx.Param(kernel_init(rngs.params(), (in_features, 3 * features)))
         self.input_bias = nnx.Param(jnp.zeros(3 * features))
         self.hidden_kernel = nnx.Param(jnp.concatenate(recurrent, axis=1))
         self.hidden_bias = nnx.Param(jnp.zeros(features))

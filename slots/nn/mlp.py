@@ -8,7 +8,7 @@ glorot = nnx.initializers.glorot_uniform()
 
 
 class MLP(nnx.Module):
-    """Linear, ReLU, linear; Glorot-uniform kernels, zero biases.
+    """Linear, ReLU, linear; kernels by `kernel_init` (Glorot-uniform), zero biases.
 
     Parameters: `first`, `second`. With `final_relu` a second ReLU follows.
     """
@@ -20,10 +20,11 @@ class MLP(nnx.Module):
         out_features: int,
         *,
         final_relu: bool = False,
+        kernel_init: nnx.initializers.Initializer = glorot,
         rngs: nnx.Rngs,
     ):
-        self.first = nnx.Linear(in_features, hidden_features, kernel_init=glorot, rngs=rngs)
-        self.second = nnx.Linear(hidden_features, out_features, kernel_init=glorot, rngs=rngs)
+        self.first = nnx.Linear(in_features, hidden_features, kernel_init=kernel_init, rngs=rngs)
+        self.second = nnx.Linear(hidden_features, out_features, kernel_init=kernel_init, rngs=rngs)
         self.final_relu = final_relu
 
     def __call__(self, x: Float[Array, "*b i"]) -> Float[Array, "*b o"]:

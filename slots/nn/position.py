@@ -1,4 +1,4 @@
-"""Grids of positions, their codes, and positions seen from a slot's own frame."""
+"""Grids of positions and their codes."""
 
 from typing import Literal
 
@@ -7,7 +7,6 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from slots.nn.mlp import glorot
-from slots.types import Slots
 
 PositionKind = Literal["coordinates", "linear", "fourier"]
 
@@ -80,27 +79,3 @@ class PositionEmbedding(nnx.Module):
         """Projected code of positions (y, x) in [-1, 1]."""
         code = encode_positions(positions, self.kind, self.octaves)
         return self.projection(code.astype(self.projection.kernel[...].dtype))
-
-
-def slot_positions(
-    positions: Float[Array, "n 2"], slots: Slots, scale_factor: float
-) -> Float[Array, "b k n 2"] | Float[Array, "1 1 n 2"]:
-    """A grid seen from each slot's frame: subtract position, rotate, divide by factor and scale.
-
-    Without frames the grid is the same for all slots and comes with axes of length one, so that
-    work done on it is shared (Biza et al. 2023, section 3: rotation acts in (x, y), columns of the
-    matrix are the frame's axes; `scale_factor` keeps relative coordinates small).
-    """
-    relative = positions[None, None]
-    frames = slots.frames
-    if frames is None:
-        return relative
-    if frames.position is not None:
-        relative = relative - frames.position[:, :, None]
-    if frames.rotation is not None:
-        swapped = jnp.broadcast_to(relative, (*slots.vectors.shape[:2], *relative.shape[2:]))
-        rotated = jnp.einsum("bknc,bkcd->bknd", swapped[..., ::-1], frames.rotation)
-        relative = rotated[..., ::-1]
-    if frames.scale is not None:
-        relative = relative / scale_factor / frames.scale[:, :, None]
-    return relative

@@ -29,7 +29,16 @@ SMALL = {
         "windows": {"window": 6, "hidden": 8, "features": 8},
     },
     InitializerConfig: {"learned": {"scale": 0.5}},
-    SlotModuleConfig: {"slot_attention": {"num_iterations": 2, "mlp_hidden": 8}},
+    SlotModuleConfig: {
+        "explicit_statistics": {"num_iterations": 2, "mlp_hidden": 8, "grid_hidden": 8},
+        "invariant_slot_attention": {
+            "variant": "tsr",
+            "num_iterations": 2,
+            "mlp_hidden": 8,
+            "grid_hidden": 8,
+        },
+        "slot_attention": {"num_iterations": 2, "mlp_hidden": 8},
+    },
     DecoderConfig: {
         "broadcast": {"channels": (6, 6), "strides": (4, 1), "kernel_size": 3},
         "mlp": {"hidden": (8, 8), "patch_size": 4, "background": True},

@@ -34,6 +34,8 @@ SLOW = ("cnn", "resnet")  # many convolutions to compile
 # Leaves whose gradient is rightly zero, by slot module.
 UNSEEN = {
     # A bias on the query side shifts all slots' logits for a token alike: the softmax ignores it.
+    # (Where keys differ by slot, as in Invariant Slot Attention, it does not.)
+    "explicit_statistics": ("['module']['attention']['norm_slots']['bias']",),
     "slot_attention": ("['module']['norm_slots']['bias']",),
 }
 

@@ -190,6 +190,18 @@ def test_turning_the_frames_turns_the_drawing():
     assert_allclose(turned.parts, clockwise, atol=1e-6)
 
 
+def test_one_cell_moves_the_drawing_by_the_upsampling_factor():
+    decoder = make(BroadcastConfig(channels=(5, 5), strides=(2, 4), kernel_size=3), (64, 64, 3))
+    cell = 2 / (decoder.grid[0] - 1)
+    here = Frames(position=jnp.zeros((B, K, 2)), scale=jnp.full((B, K, 2), 0.3))
+    there = dataclasses.replace(here, position=here.position.at[..., 0].add(cell))
+    one, other = (draw(decoder, Slots(vectors=vectors(), frames=f)).parts for f in (here, there))
+    inside = slice(24, 48)  # away from the borders, which the convolutions see
+    moved = slice(inside.start - 8, inside.stop - 8)
+    assert np.abs(one[:, :, inside, inside] - one[:, :, moved, inside]).max() > 1e-2
+    assert_allclose(other[:, :, inside, inside], one[:, :, moved, inside], atol=2e-5)
+
+
 def test_shape_walk_of_the_published_decoder():
     config = BroadcastConfig()
 
