@@ -17,7 +17,8 @@ def write_figures(run: Run, count: int = 8) -> list[Path]:
         count: of scenes, the first of the evaluation split; fewer where it holds fewer.
 
     Returns:
-        The files written: `reconstructions.png`, `slots.png`, `attention.png`, `curves.png`.
+        The files written: `reconstructions.png`, `slots.png`, `attention.png`, `curves.png`, and
+        `frames.png` where slots carry frames.
     """
     config = run.experiment.config
     dataset = run.experiment.dataset
@@ -28,6 +29,7 @@ def write_figures(run: Run, count: int = 8) -> list[Path]:
     images = batch.pixels
     grouping, drawn = prediction.grouping, prediction.reconstruction
     attention = grouping.diagnostics.get("attention_per_iteration", grouping.attention[:, None])
+    frames = grouping.slots.frames
     figures = {}
     if drawn is not None:
         background = -1 if drawn.masks.shape[1] > grouping.attention.shape[1] else None
@@ -41,6 +43,15 @@ def write_figures(run: Run, count: int = 8) -> list[Path]:
         if drawn.parts is not None:
             figures["slots"] = visualize.slot_parts(
                 images, run.model.to_image(drawn.parts), drawn.masks, background=background
+            )
+        if frames is not None and frames.position is not None:
+            figures["frames"] = visualize.frame_overlay(
+                images,
+                drawn.masks,
+                frames.position,
+                frames.scale,
+                frames.rotation,
+                background=background,
             )
     figures["attention"] = visualize.attention_iterations(
         images[0], attention[0], grid=prediction.tokens.grid

@@ -99,7 +99,7 @@ def test_the_check_finds_what_is_wrong(relative, source):
 @pytest.mark.parametrize(
     ("relative", "source"),
     [
-        ("nn/conv.py", "import jax\nfrom slots.nn.mlp import glorot\nfrom . import mlp"),
+        ("nn/conv.py", "import jax\nfrom slots.nn.initial import glorot\nfrom . import mlp"),
         ("models/image.py", "from slots.modules.base import SlotModuleConfig"),
         ("objectives/base.py", "from slots.models.base import Model"),
         ("cli.py", "from slots import presets"),

@@ -2,17 +2,20 @@
 
 import dataclasses
 import re
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny import quick_compiles, train_steps, write_pictures
 
-from slots.config import ConfigError, replace
+from slots.config import ConfigError, override, replace
 from slots.data import FolderConfig
+from slots.encoders import ResNetConfig
 from slots.experiment import ExperimentConfig, build
 from slots.models import Definition, count_parameters
 from slots.presets import load, preset_folder, presets, promise
@@ -24,6 +27,13 @@ PARAMETERS = {
     "slot_attention/tetrominoes": 235_684,
     "slot_attention/multi_dsprites": 235_684,
     "slot_attention/clevr6": 890_180,
+    "invariant_slot_attention/tetrominoes": 730_308,
+    "invariant_slot_attention/objects_room": 896_708,
+    "invariant_slot_attention/clevr": 896_708,
+    "invariant_slot_attention/clevrtex": 896_708,
+    "invariant_slot_attention/clevrtex_resnet": 21_919_684,
+    "invariant_slot_attention/multi_shape_net": 896_708,
+    "invariant_slot_attention/waymo": 21_919_684,
 }
 
 
@@ -45,12 +55,14 @@ def small(config: ExperimentConfig, folder: Path) -> ExperimentConfig:
 
     def narrow(part: Any) -> Any:
         """Any width above 8 becomes 8."""
+        if isinstance(part, ResNetConfig):
+            part = dataclasses.replace(part, depth=18, width_multiplier=1 / 32, num_groups=2)
         changes: dict[str, Any] = {}
         for field in dataclasses.fields(part):
             value = getattr(part, field.name)
             if field.name in ("channels", "hidden") and isinstance(value, tuple):
                 changes[field.name] = tuple(min(8, width) for width in value)
-            elif field.name in ("features", "hidden", "mlp_hidden") and value:
+            elif field.name in ("features", "hidden", "mlp_hidden", "grid_hidden") and value:
                 changes[field.name] = min(8, value)
             elif dataclasses.is_dataclass(value):
                 changes[field.name] = narrow(value)
@@ -98,6 +110,70 @@ class TestEveryPreset:
         assert np.all(np.isfinite(losses))
         assert int(state.step) == 2
         assert int(state.skipped) == 0
+
+
+BASE_LINE = (
+    "model.module=slot_attention",
+    "model.module.epsilon_on=sum",
+    "model.module.layer_norm_epsilon=1e-6",
+    "model.initializer=learned",
+    "model.encoder.head.position=coordinates",
+    "model.encoder.head.hidden=128",
+)
+
+
+class TestInvariantSlotAttention:
+    """What its sheet says of the published recipes."""
+
+    @pytest.mark.parametrize("changes", [("model.module.variant=tsr",), BASE_LINE])
+    @pytest.mark.parametrize("name", ["tetrominoes", "clevr"])
+    def test_variants_and_base_line_are_equally_large(
+        self, name: str, changes: tuple[str, ...]
+    ) -> None:
+        name = f"invariant_slot_attention/{name}"
+        config = override(load(name), changes)
+        definition = Definition.of(config.model, image_shape(config))
+        params, _ = jax.eval_shape(definition.init, jax.random.key(0))
+        assert count_parameters(params) == PARAMETERS[name]
+
+    @pytest.mark.parametrize(
+        ("name", "step", "rate"),
+        [
+            ("clevr", 0, 0.0),
+            ("clevr", 5_000, 2e-4),
+            ("clevr", 10_000, 4e-4),
+            ("clevr", 255_000, 2e-4),
+            ("clevr", 499_999, 0.0),
+            ("tetrominoes", 12_500, 2e-4),
+        ],
+    )
+    def test_learning_rate(self, name: str, step: int, rate: float) -> None:
+        config = load(f"invariant_slot_attention/{name}")
+        found = config.optimizer.schedule(config.train.steps)(step)
+        np.testing.assert_allclose(found, rate, rtol=1e-5, atol=1e-10)
+
+    def test_loss_is_summed_over_the_picture(self) -> None:
+        config = load("invariant_slot_attention/clevr")
+        shape = (2, 128, 128, 3)
+        prediction = types.SimpleNamespace(
+            reconstruction=types.SimpleNamespace(output=jnp.zeros(shape)), target=jnp.ones(shape)
+        )
+        (term,) = config.objectives
+        none: Any = None
+        np.testing.assert_array_equal(term(prediction, none, none, none, none), [49_152, 49_152])
+
+    def test_gradients_are_clipped(self) -> None:
+        assert load("invariant_slot_attention/waymo").optimizer.clip_norm == 0.05
+
+    def test_features_may_stand_for_the_grid(self) -> None:
+        """The released ResNet recipe of TS and TSR: two channels fewer for keys and values."""
+        config = override(
+            load("invariant_slot_attention/clevrtex_resnet"),
+            ["model.module.grid_in_features=true", *BASE_LINE[-2:]],
+        )
+        definition = Definition.of(config.model, image_shape(config))
+        params, _ = jax.eval_shape(definition.init, jax.random.key(0))
+        assert params["module"]["key"]["kernel"].shape == (510, 64)
 
 
 class TestLoading:

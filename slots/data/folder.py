@@ -59,6 +59,9 @@ class FolderConfig(DataConfig):
     """Label of pixels that count in no metric. Set null where it is an object."""
     max_objects: int | None = None
     """Largest label; a larger one is refused. None: the largest that the masks hold."""
+    min_object_pixels: int | None = None
+    """Objects of fewer pixels become background and the others are numbered anew, largest first;
+    the first `max_objects` stay (Waymo Open in Biza et al. 2023). None: labels as they are."""
     bad_files: Literal["refuse", "skip"] = "refuse"
     """What to do about a picture or mask that is empty, damaged, missing or of the wrong size."""
 
@@ -76,6 +79,10 @@ class FolderConfig(DataConfig):
             raise ConfigError(f"data.held_out_fraction={self.held_out_fraction} is not in [0, 1).")
         if self.max_objects is not None and self.max_objects < 0:
             raise ConfigError(f"data.max_objects={self.max_objects} should be 0 or more, or null.")
+        if self.min_object_pixels is not None and self.min_object_pixels < 1:
+            raise ConfigError(
+                f"data.min_object_pixels={self.min_object_pixels} should be at least 1, or null."
+            )
 
     def make(self) -> "FolderDataset":
         """Lists the folder and reads every file's header (about 0.2 ms each).
@@ -187,6 +194,7 @@ class FolderDataset(Dataset):
             square=config.crop == "center_square",
             ignore_value=config.ignore_value,
             max_objects=config.max_objects,
+            min_object_pixels=config.min_object_pixels,
         )
         record_bytes = math.prod(self.image_shape) + 2 * math.prod(reader.label_size)
         keep = sum(map(len, self._found.values())) * record_bytes <= CACHE_BYTES

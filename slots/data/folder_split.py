@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Int32, UInt8
 
 from slots.data.folder_layout import Record
-from slots.data.pictures import BadFile, Size, read_labels, read_picture
+from slots.data.pictures import BadFile, Size, by_size, read_labels, read_picture
 
 THREADS = min(8, os.cpu_count() or 1)
 
@@ -24,6 +24,7 @@ class Reader:
     square: bool
     ignore_value: int | None
     max_objects: int | None
+    min_object_pixels: int | None
 
     def image(self, record: Record) -> UInt8[np.ndarray, "h w c"]:
         """The record's picture.
@@ -41,6 +42,8 @@ class Reader:
         """
         assert record.mask is not None
         labels = read_labels(record.mask, self.label_size, self.square)
+        if self.min_object_pixels is not None:
+            return by_size(labels, self.min_object_pixels, self.max_objects, self.ignore_value)
         if self.max_objects is not None and (largest := self.largest(labels)) > self.max_objects:
             limit = f"data.max_objects={self.max_objects}"
             raise BadFile(record.mask, f"has label {largest}, which is more than {limit}")

@@ -133,6 +133,33 @@ def read_labels(path: Path, size: Size, square: bool) -> Int32[np.ndarray, "h w"
     return labels[rows[:, None], columns]
 
 
+def by_size(
+    labels: Int32[np.ndarray, "h w"],
+    min_pixels: int,
+    most: int | None = None,
+    ignore_value: int | None = None,
+) -> Int32[np.ndarray, "h w"]:
+    """Objects numbered 1, 2, ... from the largest on; the others become background (0).
+
+    Args:
+        labels: 0 = background.
+        min_pixels: what an object needs to stay.
+        most: how many stay; None: all.
+        ignore_value: a label that is no object and stays as it is.
+    """
+    found, counts = np.unique(labels, return_counts=True)
+    objects = (found != 0) & (counts >= min_pixels)
+    if ignore_value is not None:
+        objects &= found != ignore_value
+    order = np.flatnonzero(objects)
+    order = order[np.argsort(-counts[order], kind="stable")][:most]  # of equals, the lower label
+    new = np.zeros(len(found), np.int32)
+    new[order] = np.arange(1, len(order) + 1)
+    if ignore_value is not None:
+        new[found == ignore_value] = ignore_value
+    return new[np.searchsorted(found, labels)]
+
+
 def _centres(new: int, old: int) -> Int32[np.ndarray, "n"]:
     """The old pixel under the centre of each new one."""
     return np.floor((np.arange(new) + 0.5) * (old / new)).astype(np.int32)

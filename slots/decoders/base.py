@@ -10,6 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from slots.config import Component
+from slots.nn import KernelInit
 from slots.types import Reconstruction, Slots
 
 _OFF = -1e9
@@ -30,6 +31,9 @@ class DecoderConfig(Component):
     background: bool = False
     """Adds one component to the mixture that is no slot: a learned colour and a learned mask
     logit, the same everywhere. It is the last of the masks and counts as a label."""
+
+    kernel_init: KernelInit = "glorot"
+    """Law of the first kernels: `glorot` as in Keras (2020), `lecun` as in Flax (later code)."""
 
     def make(
         self,

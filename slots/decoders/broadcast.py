@@ -10,7 +10,14 @@ from typing_extensions import override
 
 from slots.config import ConfigError
 from slots.decoders.base import Decoder, DecoderConfig, Mixture
-from slots.nn import Conv, PositionEmbedding, PositionKind, grid_positions, slot_positions
+from slots.nn import (
+    Conv,
+    PositionEmbedding,
+    PositionKind,
+    grid_positions,
+    kernel_init,
+    slot_positions,
+)
 from slots.types import Reconstruction, Slots
 
 
@@ -71,14 +78,29 @@ class Broadcast(Decoder):
             )
         self.grid = (height // total, width // total)
         self.scale_factor = scale_factor
-        self.position = PositionEmbedding(slot_dim, config.position, config.octaves, rngs=rngs)
+        law = kernel_init(config.kernel_init)
+        self.position = PositionEmbedding(
+            slot_dim, config.position, config.octaves, kernel_init=law, rngs=rngs
+        )
         features, convs = slot_dim, []
         for out, stride in zip(config.channels, config.strides, strict=True):
             size = config.kernel_size
-            convs.append(Conv(features, out, size, stride=stride, transpose=stride > 1, rngs=rngs))
+            convs.append(
+                Conv(
+                    features,
+                    out,
+                    size,
+                    stride=stride,
+                    transpose=stride > 1,
+                    kernel_init=law,
+                    rngs=rngs,
+                )
+            )
             features = out
         self.convs = nnx.List(convs)
-        self.output = Conv(features, channels + 1, config.output_kernel_size, rngs=rngs)
+        self.output = Conv(
+            features, channels + 1, config.output_kernel_size, kernel_init=law, rngs=rngs
+        )
         self.mixture = Mixture(channels, background=config.background)
 
     @override

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from slots.config import ConfigError
 from slots.decoders.base import Decoder, DecoderConfig, Mixture
-from slots.nn import PositionEmbedding, PositionKind, glorot, pixel_positions, slot_positions
+from slots.nn import PositionEmbedding, PositionKind, kernel_init, pixel_positions, slot_positions
 from slots.types import Reconstruction, Slots
 
 
@@ -67,11 +67,15 @@ class MLPDecoder(Decoder):
         *,
         rngs: nnx.Rngs,
     ):
+        law = kernel_init(config.kernel_init)
+
         def linear(inputs: int, outputs: int) -> nnx.Linear:
-            return nnx.Linear(inputs, outputs, kernel_init=glorot, rngs=rngs)
+            return nnx.Linear(inputs, outputs, kernel_init=law, rngs=rngs)
 
         def embedding(features: int) -> PositionEmbedding:
-            return PositionEmbedding(features, config.position, config.octaves, rngs=rngs)
+            return PositionEmbedding(
+                features, config.position, config.octaves, kernel_init=law, rngs=rngs
+            )
 
         height, width, self.channels = image_shape
         self.size = (height, width)

@@ -8,7 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from slots.config import Component, ConfigError
-from slots.nn import MLP, PositionEmbedding
+from slots.nn import MLP, Initializer, KernelInit, PositionEmbedding, glorot
 from slots.types import Tokens
 
 
@@ -48,12 +48,15 @@ class TokenHead(nnx.Module):
         width: int,
         grid: tuple[int, int],
         *,
+        kernel_init: Initializer = glorot,
         rngs: nnx.Rngs,
     ):
         self.grid = grid
         self.feature_dim = config.features or width
         self.position = (
-            PositionEmbedding(width, config.position, config.octaves, rngs=rngs)
+            PositionEmbedding(
+                width, config.position, config.octaves, kernel_init=kernel_init, rngs=rngs
+            )
             if config.position != "none"
             else None
         )
@@ -64,7 +67,14 @@ class TokenHead(nnx.Module):
             nnx.LayerNorm(normed, epsilon=config.layer_norm_epsilon, rngs=rngs) if hidden else None
         )
         self.mlp = (
-            MLP(width, hidden, self.feature_dim, final_relu=config.final_relu, rngs=rngs)
+            MLP(
+                width,
+                hidden,
+                self.feature_dim,
+                final_relu=config.final_relu,
+                kernel_init=kernel_init,
+                rngs=rngs,
+            )
             if hidden
             else None
         )
@@ -91,6 +101,8 @@ class EncoderConfig(Component):
     kinds: ClassVar[dict[str, type[Any]]] = {}
 
     head: TokenHeadConfig = TokenHeadConfig()
+    kernel_init: KernelInit = "glorot"
+    """Law of the first kernels: `glorot` as in Keras (2020), `lecun` as in Flax (later code)."""
 
     def make(self, *, image_shape: tuple[int, int, int], rngs: nnx.Rngs) -> "Encoder":
         """Builds the encoder for pictures of `image_shape` (H, W, C)."""

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from slots.config import ConfigError
 from slots.encoders.base import Encoder, EncoderConfig, TokenHead
-from slots.nn import Conv, grid_positions
+from slots.nn import Conv, grid_positions, kernel_init
 from slots.types import Tokens
 
 
@@ -40,15 +40,24 @@ class CNN(Encoder):
 
     def __init__(self, config: CNNConfig, image_shape: tuple[int, int, int], *, rngs: nnx.Rngs):
         height, width, features = image_shape
-        convs = []
+        law, convs = kernel_init(config.kernel_init), []
         for channels, stride in zip(config.channels, config.strides, strict=True):
-            convs.append(Conv(features, channels, config.kernel_size, stride=stride, rngs=rngs))
+            convs.append(
+                Conv(
+                    features,
+                    channels,
+                    config.kernel_size,
+                    stride=stride,
+                    kernel_init=law,
+                    rngs=rngs,
+                )
+            )
             height, width = math.ceil(height / stride), math.ceil(width / stride)
             features = channels
         self.convs = nnx.List(convs)
         self.final_relu = config.final_relu
         self.grid = (height, width)
-        self.head = TokenHead(config.head, features, self.grid, rngs=rngs)
+        self.head = TokenHead(config.head, features, self.grid, kernel_init=law, rngs=rngs)
         self.feature_dim = self.head.feature_dim
 
     @override

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from slots.config import ConfigError
 from slots.encoders.base import Encoder, EncoderConfig, TokenHead
-from slots.nn import Conv, grid_positions
+from slots.nn import Conv, grid_positions, kernel_init
 from slots.types import Tokens
 
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
@@ -65,15 +65,19 @@ class _Block(nnx.Module):
                 rngs=rngs,
             )
 
+        def conv(features: int, size: int, stride: int = 1) -> Conv:
+            law = kernel_init(config.kernel_init)
+            return Conv(
+                features, width, size, stride=stride, use_bias=False, kernel_init=law, rngs=rngs
+            )
+
         ones, zeros = nnx.initializers.ones, nnx.initializers.zeros
-        self.conv1 = Conv(inputs, width, 3, stride=stride, use_bias=False, rngs=rngs)
+        self.conv1 = conv(inputs, 3, stride)
         self.norm1 = norm(ones)
-        self.conv2 = Conv(width, width, 3, use_bias=False, rngs=rngs)
+        self.conv2 = conv(width, 3)
         self.norm2 = norm(zeros)
         changes = stride != 1 or inputs != width
-        self.shortcut = (
-            Conv(inputs, width, 1, stride=stride, use_bias=False, rngs=rngs) if changes else None
-        )
+        self.shortcut = conv(inputs, 1, stride) if changes else None
         self.shortcut_norm = norm(ones) if changes else None
 
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
@@ -88,8 +92,8 @@ class ResNet(Encoder):
 
     def __init__(self, config: ResNetConfig, image_shape: tuple[int, int, int], *, rngs: nnx.Rngs):
         height, width, inputs = image_shape
-        features = config.widths[0]
-        self.root = Conv(inputs, features, 3, use_bias=False, rngs=rngs)
+        law, features = kernel_init(config.kernel_init), config.widths[0]
+        self.root = Conv(inputs, features, 3, use_bias=False, kernel_init=law, rngs=rngs)
         self.root_norm = nnx.GroupNorm(
             features, num_groups=config.num_groups, epsilon=config.group_norm_epsilon, rngs=rngs
         )
@@ -103,7 +107,7 @@ class ResNet(Encoder):
                 features = channels
         self.blocks = nnx.List(blocks)
         self.grid = (height, width)
-        self.head = TokenHead(config.head, features, self.grid, rngs=rngs)
+        self.head = TokenHead(config.head, features, self.grid, kernel_init=law, rngs=rngs)
         self.feature_dim = self.head.feature_dim
 
     @override

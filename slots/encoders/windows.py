@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from slots.config import ConfigError
 from slots.encoders.base import Encoder, EncoderConfig, TokenHead
-from slots.nn import MLP, pixel_positions
+from slots.nn import MLP, kernel_init, pixel_positions
 from slots.types import Tokens
 
 
@@ -51,8 +51,9 @@ class Windows(Encoder):
         self.window, self.stride = config.window, config.stride
         self.grid = (math.ceil(height / config.stride), math.ceil(width / config.stride))
         inputs = config.window**2 * channels
-        self.mlp = MLP(inputs, config.hidden, config.features, rngs=rngs)
-        self.head = TokenHead(config.head, config.features, self.grid, rngs=rngs)
+        law = kernel_init(config.kernel_init)
+        self.mlp = MLP(inputs, config.hidden, config.features, kernel_init=law, rngs=rngs)
+        self.head = TokenHead(config.head, config.features, self.grid, kernel_init=law, rngs=rngs)
         self.feature_dim = self.head.feature_dim
 
     @override

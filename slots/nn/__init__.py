@@ -13,7 +13,8 @@ from slots.nn.frames import (
 )
 from slots.nn.grid_encoder import Coded, GridEncoder
 from slots.nn.gru import GRUCell
-from slots.nn.mlp import MLP, glorot
+from slots.nn.initial import Initializer, KernelInit, glorot, kernel_init, lecun
+from slots.nn.mlp import MLP
 from slots.nn.position import (
     PositionEmbedding,
     PositionKind,
@@ -30,6 +31,8 @@ __all__ = [
     "Conv",
     "GRUCell",
     "GridEncoder",
+    "Initializer",
+    "KernelInit",
     "Limit",
     "Part",
     "PositionEmbedding",
@@ -40,6 +43,8 @@ __all__ = [
     "estimate_frames",
     "glorot",
     "grid_positions",
+    "kernel_init",
+    "lecun",
     "pixel_positions",
     "position_width",
     "precise",

@@ -14,7 +14,7 @@ from einops import rearrange
 from flax import nnx
 from jaxtyping import Array, Float
 
-from slots.nn.mlp import glorot
+from slots.nn.initial import Initializer, glorot
 
 
 def _taps(kernel: int, stride: int, offset: int, sign: int) -> tuple[np.ndarray, int, int]:
@@ -93,7 +93,7 @@ def conv_transpose_same(
 class Conv(nnx.Module):
     """SAME convolution, or transposed convolution, with a square kernel.
 
-    Parameters: `kernel` [k,k,I,O] Glorot-uniform, `bias` [O] zero (None without).
+    Parameters: `kernel` [k,k,I,O] by `kernel_init`, `bias` [O] zero (None without).
     """
 
     def __init__(
@@ -105,10 +105,11 @@ class Conv(nnx.Module):
         stride: int = 1,
         transpose: bool = False,
         use_bias: bool = True,
+        kernel_init: Initializer = glorot,
         rngs: nnx.Rngs,
     ):
         shape = (kernel_size, kernel_size, in_features, out_features)
-        self.kernel = nnx.Param(glorot(rngs.params(), shape))
+        self.kernel = nnx.Param(kernel_init(rngs.params(), shape))
         self.bias = nnx.Param(jnp.zeros(out_features)) if use_bias else None
         self.stride = stride
         self.transpose = transpose

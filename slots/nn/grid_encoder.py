@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from slots.nn.initial import lecun
 from slots.nn.mlp import MLP
 from slots.nn.precision import precise
 from slots.types import noun
@@ -59,7 +60,6 @@ class GridEncoder(nnx.Module):
         use_bias: bool = True,
         rngs: nnx.Rngs,
     ):
-        lecun = nnx.initializers.lecun_normal()
         self.projection = nnx.Linear(2, features, use_bias=use_bias, kernel_init=lecun, rngs=rngs)
         self.norm = nnx.LayerNorm(features, epsilon=epsilon, rngs=rngs)
         self.mlp = MLP(features, hidden, features, kernel_init=lecun, rngs=rngs)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from slots.nn.mlp import glorot
+from slots.nn.initial import Initializer, glorot
 
 
 class GRUCell(nnx.Module):
@@ -25,7 +25,7 @@ class GRUCell(nnx.Module):
         in_features: int,
         features: int,
         *,
-        kernel_init: nnx.initializers.Initializer = glorot,
+        kernel_init: Initializer = glorot,
         rngs: nnx.Rngs,
     ):
         orthogonal = nnx.initializers.orthogonal()

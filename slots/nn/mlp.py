@@ -1,10 +1,10 @@
-"""Two-layer perceptron and the initialiser that most of the field's layers share."""
+"""Two-layer perceptron."""
 
 import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
-glorot = nnx.initializers.glorot_uniform()
+from slots.nn.initial import Initializer, glorot
 
 
 class MLP(nnx.Module):
@@ -20,7 +20,7 @@ class MLP(nnx.Module):
         out_features: int,
         *,
         final_relu: bool = False,
-        kernel_init: nnx.initializers.Initializer = glorot,
+        kernel_init: Initializer = glorot,
         rngs: nnx.Rngs,
     ):
         self.first = nnx.Linear(in_features, hidden_features, kernel_init=kernel_init, rngs=rngs)

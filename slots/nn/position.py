@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from slots.nn.mlp import glorot
+from slots.nn.initial import Initializer, glorot
 
 PositionKind = Literal["coordinates", "linear", "fourier"]
 
@@ -64,16 +64,22 @@ def position_width(kind: PositionKind, octaves: int = 3) -> int:
 class PositionEmbedding(nnx.Module):
     """Learned projection (with bias) of the position code to a feature width.
 
-    Parameters: `projection` (linear layer, Glorot-uniform).
+    Parameters: `projection` (linear layer, kernel by `kernel_init`).
     """
 
     def __init__(
-        self, features: int, kind: PositionKind = "linear", octaves: int = 3, *, rngs: nnx.Rngs
+        self,
+        features: int,
+        kind: PositionKind = "linear",
+        octaves: int = 3,
+        *,
+        kernel_init: Initializer = glorot,
+        rngs: nnx.Rngs,
     ):
         self.kind: PositionKind = kind
         self.octaves = octaves
         width = position_width(kind, octaves)
-        self.projection = nnx.Linear(width, features, kernel_init=glorot, rngs=rngs)
+        self.projection = nnx.Linear(width, features, kernel_init=kernel_init, rngs=rngs)
 
     def __call__(self, positions: Float[Array, "*b 2"]) -> Float[Array, "*b d"]:
         """Projected code of positions (y, x) in [-1, 1]."""

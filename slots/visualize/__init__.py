@@ -8,10 +8,12 @@ which notebooks print a figure's size). Matplotlib is imported by the first figu
 from slots.visualize.attention import attention_iterations
 from slots.visualize.colors import slot_colors, tint
 from slots.visualize.curves import training_curves
+from slots.visualize.frames import frame_overlay
 from slots.visualize.scenes import reconstruction_grid, segmentation_overlay, slot_parts
 
 __all__ = [
     "attention_iterations",
+    "frame_overlay",
     "reconstruction_grid",
     "segmentation_overlay",
     "slot_colors",

@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 from slots.config import ConfigError
+from slots.data import FolderConfig
 from slots.data import folder as folder_module
+from slots.data.pictures import by_size
 from slots.types import Batch
 
 from .folders import dataset, fill, picture, save
@@ -53,6 +55,35 @@ class TestLabels:
         labels = np.tile(np.arange(8, dtype=np.uint8), (4, 1))
         batch = self.one(tmp_path, Image.fromarray(labels), image_size=(4, 4), crop="center_square")
         np.testing.assert_array_equal(batch.segmentation, np.tile([2, 3, 4, 5], (1, 4, 1)))
+
+    def test_small_objects_become_background(self) -> None:
+        """The rest are numbered by size, and the largest stay (Waymo in Biza et al. 2023)."""
+        mask = np.zeros((128, 192), np.uint8)
+        mask[0, :] = 7  # 192 pixels and 52 more: 244
+        mask[1, :52] = 7
+        mask[2:4, :122] = 4  # 244 and one more: 245
+        mask[4, 0] = 4
+        mask[10:40, :] = 9
+        mask[50:53, :] = 2
+        labels = by_size(np.int32(mask), 245)
+        assert np.array_equal(np.unique(labels), [0, 1, 2, 3])
+        assert (labels[10:40] == 1).all()
+        assert (labels[50:53] == 2).all()
+        assert (labels[2:4, :122] == 3).all()
+        assert (labels[0] == 0).all()
+        assert np.array_equal(np.unique(by_size(np.int32(mask), 245, 2)), [0, 1, 2])
+        kept = by_size(np.int32(mask), 245, ignore_value=9)
+        assert (kept[10:40] == 9).all()
+        assert kept[50, 0] == 1
+
+    def test_small_objects_of_a_folder(self, tmp_path: Path) -> None:
+        mask = np.zeros((8, 8), np.uint8)
+        mask[0, :3], mask[4:, :] = 5, 6
+        batch = self.one(tmp_path, Image.fromarray(mask), min_object_pixels=4, max_objects=2)
+        assert np.array_equal(np.unique(batch.segmentation), [0, 1])
+        assert batch.num_objects[0] == 1
+        with pytest.raises(ConfigError, match="min_object_pixels=0"):
+            FolderConfig(path="x", min_object_pixels=0)
 
     def test_max_objects(self, tmp_path: Path) -> None:
         mask = Image.fromarray(np.array([[0, 3]], np.uint8))

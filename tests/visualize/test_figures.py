@@ -221,3 +221,63 @@ def test_colors_are_distinct_and_stable() -> None:
 def test_importing_loads_no_matplotlib() -> None:
     code = "import sys, slots.visualize; assert 'matplotlib' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def frames(slots: int, scenes: int = 2) -> dict[str, np.ndarray]:
+    position = np.linspace(-0.5, 0.5, scenes * slots * 2).reshape(scenes, slots, 2)
+    angle = np.full((scenes, slots), 0.3)
+    cos, sin = np.cos(angle), np.sin(angle)
+    rotation = np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], -2)
+    return {"position": position, "scale": np.full_like(position, 0.25), "rotation": rotation}
+
+
+class TestFrames:
+    def arrows(self, figure: "Figure") -> list[Any]:
+        return [text for axes in figure.axes for text in axes.texts]
+
+    @pytest.mark.parametrize("slots", [1, 3, 20])
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_two_arrows_for_each_slot(self, slots: int, channels: int) -> None:
+        data = arrays(slots, channels, size=20)
+        figure = visualize.frame_overlay(data["images"], data["masks"], **frames(slots))
+        render(figure)
+        assert len(self.arrows(figure)) == 2 * 2 * slots
+
+    def test_arrows_point_along_the_axes_from_the_position(self) -> None:
+        data, pose = arrays(2, scenes=1, size=20), frames(2, scenes=1)
+        figure = visualize.frame_overlay(data["images"], data["masks"], **pose)
+        pixels = cells(figure)[0].shape[0]
+        along, across, *_ = self.arrows(figure)
+
+        def place(point: np.ndarray) -> np.ndarray:
+            """(x, y) in pixels of a place (y, x) in [-1, 1]."""
+            return (np.asarray(point)[::-1] + 1) / 2 * (pixels - 1)
+
+        start = place(pose["position"][0, 0])
+        length, cos, sin = (pixels - 1) / 2 * 0.25, np.cos(0.3), np.sin(0.3)
+        np.testing.assert_allclose(along.xy, start + length * np.array([cos, sin]))
+        np.testing.assert_allclose(across.xy, start + length * np.array([-sin, cos]))
+        np.testing.assert_allclose(along.get_position(), start)
+
+    def test_positions_alone_are_dots(self) -> None:
+        data = arrays(3)
+        figure = visualize.frame_overlay(data["images"], data["masks"], frames(3)["position"])
+        render(figure)
+        assert not self.arrows(figure)
+        assert all(len(axes.lines) == 3 for axes in figure.axes)
+
+    def test_slots_without_pixels_and_the_background_have_no_frame(self) -> None:
+        data = arrays(3)
+        masks = data["masks"].copy()
+        masks[:, 0] = 0  # its rows fall to nobody's larger mask: the first of equals
+        masks[:, 1] += 0.5
+        pose = frames(2)
+        figure = visualize.frame_overlay(data["images"], masks, **pose, background=-1)
+        assert len(self.arrows(figure)) == 2 * 2  # slot 1 in both scenes
+
+    def test_wrong_arguments(self) -> None:
+        data, pose = arrays(3), frames(3)
+        with pytest.raises(ValueError, match=r"`position` has shape \(2, 2, 2\)"):
+            visualize.frame_overlay(data["images"], data["masks"], pose["position"][:, :2])
+        with pytest.raises(ValueError, match=r"`background`=0"):
+            visualize.frame_overlay(data["images"], data["masks"], **pose, background=0)
