@@ -202,47 +202,34 @@ class InvariantSlotAttention(SlotModule):
         k = self._code(self.key(features), tokens)
         plain = self.value(features)
         v = self._code(plain, tokens) if config.position_in_values else plain
-
-        def attend(state: State) -> tuple[Array, Array, Array]:
+        first = state = (slots.vectors, slots.frames)
+        updates = config.iterations(train)
+        attentions = []
+        for i in range(updates + 1 if config.parts else updates):
+            if i == updates - 1 and config.gradient != "full":
+                state = _cut(state, first if config.gradient == "bilevel" else None)
             vectors, frames = state
             places = tokens.positions[:, None]
             if frames is not None:
                 places = relative_positions(places, frames, self.scale_factor)
             attention = compete(self._scores(k, places, vectors), slots.active)
+            attentions.append(attention)
             weights = attention if tokens.mask is None else attention * tokens.mask[:, None]
-            return places, attention, weights / (weights.sum(-1, keepdims=True) + config.epsilon)
-
-        def update(state: State, _: None = None) -> tuple[State, Array]:
-            places, attention, weights = attend(state)
+            weights = weights / (weights.sum(axis=-1, keepdims=True) + config.epsilon)
             frames = self._estimate(tokens, weights)
-            vectors = self._update(state[0], frames, self._read(v, places, weights))
-            return (vectors, frames), attention
-
-        first = state = (slots.vectors, slots.frames)
-        updates = config.iterations(train)
-        cut = config.gradient != "full" and updates > 0
-        # Scanned: unrolled rounds take no less time and several times as long to compile.
-        state, attention = jax.lax.scan(update, state, length=updates - cut)
-        attentions = [jnp.swapaxes(attention, 0, 1)]
-        if cut:
-            state = _cut(state, first if config.gradient == "bilevel" else None)
-            state, attention = update(state)
-            attentions.append(attention[:, None])
-        if config.parts:
-            _, attention, weights = attend(state)
-            state = (state[0], self._estimate(tokens, weights))
-            attentions.append(attention[:, None])
-        attention = jnp.concatenate(attentions, axis=1)
-        if not attention.shape[1]:  # no round: nobody has claimed anything
-            size, _, count, places = attention.shape
-            attention = jnp.full((size, 1, count, places), 1.0 / count)
+            if i < updates:
+                vectors = self._update(vectors, frames, self._read(v, places, weights))
+            state = (vectors, frames)
+        if not attentions:  # no round: nobody has claimed anything
+            shape = (*slots.vectors.shape[:2], tokens.features.shape[1])
+            attentions.append(jnp.full(shape, 1.0 / shape[1]))
         vectors, frames = state
         if frames is not None and self.mix is not None and self.norm_mix is not None:
             vectors, frames = self._split(self.mix(self.norm_mix(_join(vectors, frames))))
         return Grouping(
             slots=dataclasses.replace(slots, vectors=vectors, frames=frames),
-            attention=attention[:, -1],
-            diagnostics={"attention_per_iteration": attention},
+            attention=attentions[-1],
+            diagnostics={"attention_per_iteration": jnp.stack(attentions, axis=1)},
         )
 
     def _code(self, features: Float[Array, "b n d"], tokens: Tokens) -> Codes:
