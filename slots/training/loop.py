@@ -15,6 +15,7 @@ import jax
 
 from slots.training.checkpoint import CheckpointConfig, Checkpoints, RunError
 from slots.training.log import LogConfig, MetricsLog, Progress
+from slots.training.members import summary, updates
 from slots.training.trainer import Trainer
 from slots.types import TrainState
 
@@ -25,7 +26,7 @@ _SHOWN = ("fg_ari", "ari", "mbo", "mse_mean")
 
 
 Evaluator = Callable[[TrainState, int], dict[str, dict[str, Any]]]
-"""State and step to metrics: name to `mean`, `stderr`, `count`."""
+"""State and step to metrics: name to what `Statistic.as_dict` gives."""
 
 
 class _Stop:
@@ -121,9 +122,9 @@ class _Session:
         self.progress: Progress
 
     def run(self, state: TrainState) -> TrainState:
-        step = int(state.step)
+        step, config = updates(state), self.trainer.train
         self.records = MetricsLog(self.folder, self.logging_config, step=step)
-        self.progress = Progress(self.total, self.trainer.train.batch_size, start=step)
+        self.progress = Progress(self.total, config.batch_size * config.seeds, start=step)
         if step >= self.total:
             return state
         update, stop = self.trainer.step(), _Stop()
@@ -150,19 +151,28 @@ class _Session:
         return state
 
     def _report(self, step: int, metrics: Any, state: TrainState) -> None:
-        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        skipped = int(state.skipped)
-        rates = self.progress.show(step, values["loss"])
-        self.records.write(step, "train", {**values, "skipped": skipped, **rates})
-        if skipped > self.trainer.train.max_skipped:
-            self.checkpoints.save(step, state)
-            self.checkpoints.wait()
-            raise RunError(
-                f"{skipped} steps had a loss or gradient that was not finite (train.max_skipped="
-                f"{self.trainer.train.max_skipped}); the last good state is saved at step {step:,}."
-            )
-        if skipped:
-            self.progress.say(f"{skipped} steps so far were not finite and left the state alone.")
+        skipped = jax.device_get(state.skipped)
+        found = {**jax.device_get(metrics), "skipped": skipped}
+        values = {name: summary(value) for name, value in found.items()}
+        loss = values["loss"]
+        shown = (loss["mean"], loss["std"]) if isinstance(loss, dict) else (loss,)
+        rates = self.progress.show(step, *shown)
+        self.records.write(step, "train", {**values, **rates})
+        config = self.trainer.train
+        for seed, count in zip(config.member_seeds, skipped.reshape(-1).tolist(), strict=True):
+            whose = f" of the member with seed {seed}" if config.seeds > 1 else ""
+            if count > config.max_skipped:
+                self.checkpoints.save(step, state)
+                self.checkpoints.wait()
+                raise RunError(
+                    f"{count} steps{whose} had a loss or gradient that was not finite "
+                    f"(train.max_skipped={config.max_skipped}); "
+                    f"the last good state is saved at step {step:,}."
+                )
+            if count:
+                self.progress.say(
+                    f"{count} steps{whose} so far were not finite and left the state alone."
+                )
 
     def _evaluate(self, step: int, state: TrainState) -> float | None:
         """The metric that decides what is best, where an evaluation is due."""
@@ -172,13 +182,20 @@ class _Session:
             results = self.evaluate(state, step)
         self.records.write(step, "val", results)
         shown = "  ".join(
-            f"{name} {r['mean']:.4f} ± {r['stderr']:.4f} (n = {r['count']})"
+            f"{name} {_shown(r)}"
             for name, r in results.items()
             if name in _SHOWN and not math.isnan(r["mean"])
         )
         self.progress.say(f"step {step:,} val  {shown}")
         chosen = results.get(self.checkpoint.best_metric)
         return None if chosen is None else float(chosen["mean"])
+
+
+def _shown(found: dict[str, Any]) -> str:
+    """A metric with its error over examples, or where there are several over members."""
+    members = len(found.get("members", ()))
+    spread, over = ("seeds_std", f"{members} seeds, ") if members else ("stderr", "")
+    return f"{found['mean']:.4f} ± {found[spread]:.4f} ({over}n = {found['count']})"
 
 
 def use_compilation_cache() -> None:

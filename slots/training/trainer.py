@@ -1,15 +1,19 @@
 """Everything static about training: settings, placements, the compiled update, the stream."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
-from jax.sharding import Mesh
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jaxtyping import ScalarLike
 
 from slots.config import ConfigError
 from slots.data.base import Dataset
 from slots.models import Definition
 from slots.objectives import ObjectiveConfig
+from slots.training.members import Sharing, abstract_members, behind, over_members, stack
 from slots.training.mesh import (
     MeshConfig,
     batch_divisor,
@@ -33,17 +37,31 @@ class TrainConfig:
     """Examples per update, over all devices and micro-batches."""
     seed: int = 0
     """Of parameters and draws; the data has its own."""
+    seeds: int = 1
+    """How many members to train as one program; member i has `train.seed` + i and `data.seed` + i,
+    held-out data apart."""
+    members: Sharing = "auto"
+    """How they share it: `vmapped` side by side, `mapped` one after the other, or `auto` by what
+    was measured for the device."""
     accumulate: int = 1
     """Micro-batches per update."""
     max_skipped: int = 100
     """Updates that may be skipped for a loss or gradient that is not finite before the run ends."""
 
+    @property
+    def member_seeds(self) -> tuple[int, ...]:
+        """Each member's `train.seed`."""
+        return tuple(range(self.seed, self.seed + self.seeds))
+
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "accumulate"):
+        for name in ("steps", "batch_size", "accumulate", "seeds"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"train.{name}={getattr(self, name)} must be at least 1.")
-        if not 0 <= self.seed < 2**32:
-            raise ConfigError(f"train.seed={self.seed} must be at least 0 and below 2**32.")
+        if not 0 <= self.seed <= 2**32 - self.seeds:
+            raise ConfigError(
+                f"train.seed={self.seed} must be at least 0 and, with train.seeds={self.seeds}, "
+                f"at most 2**32 - {self.seeds}."
+            )
         if self.batch_size % self.accumulate:
             raise ConfigError(
                 f"train.batch_size={self.batch_size} does not divide into "
@@ -58,6 +76,7 @@ class Trainer:
     definition: Definition
     objectives: Sequence[ObjectiveConfig]
     dataset: Dataset
+    """The first member's."""
     optimizer: OptimizerConfig
     train: TrainConfig
     mesh_config: MeshConfig
@@ -87,9 +106,9 @@ class Trainer:
             )
         return cls(definition, objectives, dataset, optimizer, train, mesh, made)
 
-    def abstract_state(self) -> TrainState:
-        """Shapes, dtypes and placements of the state; makes no array."""
-        shapes = jax.eval_shape(self._init)
+    def abstract_member(self) -> TrainState:
+        """Shapes, dtypes and placements of one member's state; makes no array."""
+        shapes = jax.eval_shape(lambda: self._init(self.train.seed))
         places = param_shardings(shapes.params, self.mesh, self.mesh_config.rules)
         shardings = like_params(shapes, shapes.params, places, self.mesh)
         return jax.tree.map(
@@ -98,14 +117,26 @@ class Trainer:
             shardings,
         )
 
-    def _init(self) -> TrainState:
-        key = jax.random.key(self.train.seed)
-        return init_state(self.definition, self.optimizer, self.train.steps, key)
+    def abstract_state(self) -> TrainState:
+        """Shapes, dtypes and placements of the state of all members; makes no array."""
+        one, count = self.abstract_member(), self.train.seeds
+        return abstract_members(one, count) if count > 1 else one
+
+    def _init(self, seed: ScalarLike) -> TrainState:
+        return init_state(self.definition, self.optimizer, self.train.steps, jax.random.key(seed))
+
+    def _of_members(self, function: Callable[..., Any], sharing: Sharing) -> Callable[..., Any]:
+        """`function(*arrays, seed)` of one member with the seed filled in, for each member."""
+        if self.train.seeds == 1:
+            return lambda *arrays: function(*arrays, self.train.seed)
+        seeds = np.array(self.train.member_seeds, np.uint32)
+        return lambda *arrays: over_members(function, sharing)(*arrays, seeds)
 
     def init(self) -> TrainState:
         """A fresh state, each array made where it belongs."""
         shardings = jax.tree.map(lambda s: s.sharding, self.abstract_state())
-        return jax.jit(self._init, out_shardings=shardings)()
+        # One after the other, so that a member starts with the bits it has alone.
+        return jax.jit(self._of_members(self._init, "mapped"), out_shardings=shardings)()
 
     def step(self) -> Compiled:
         """The compiled update; donates the state."""
@@ -115,18 +146,35 @@ class Trainer:
             self.objectives,
             self.optimizer,
             self.train.steps,
-            self.train.seed,
             self.train.accumulate,
         )
         return jax.jit(
-            update,
-            in_shardings=(shardings, batch_sharding(self.mesh)),
+            self._of_members(update, self.train.members),
+            in_shardings=(shardings, self._batch_place),
             out_shardings=(shardings, replicated(self.mesh)),
             donate_argnums=0,
         )
 
-    def batches(self, start: int) -> Iterator[Batch]:
-        """Batches from step `start` on, on the mesh."""
+    @property
+    def _batch_place(self) -> NamedSharding:
         place = batch_sharding(self.mesh)
-        for batch in self.dataset.train(self.train.batch_size, start=start):
-            yield jax.device_put(batch, place)
+        return behind(place) if self.train.seeds > 1 else place
+
+    def member(self, number: int) -> "Trainer":
+        """What trains member `number` alone."""
+        if self.train.seeds == 1:
+            return self
+        seed = self.train.member_seeds[number]
+        return dataclasses.replace(
+            self,
+            dataset=self.dataset.with_seed(self.dataset.config.seed + number),
+            train=dataclasses.replace(self.train, seed=seed, seeds=1),
+        )
+
+    def batches(self, start: int) -> Iterator[Batch]:
+        """Batches of all members from step `start` on, on the mesh."""
+        members = [self.member(i) for i in range(self.train.seeds)]
+        streams = [m.dataset.train(m.train.batch_size, start=start) for m in members]
+        for batches in zip(*streams, strict=True):
+            batch = stack(batches) if len(batches) > 1 else batches[0]
+            yield jax.device_put(batch, self._batch_place)

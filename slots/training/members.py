@@ -1,0 +1,80 @@
+"""Several seeds of one experiment as one program.
+
+State, batch and metrics of several members are those of one with a member axis in front of every
+array; a lone member has none. What knows about that axis is here.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import PyTree, ScalarLike
+
+from slots.evaluation import over_seeds
+from slots.types import TrainState
+
+Sharing = Literal["auto", "vmapped", "mapped"]
+"""How members share a program: side by side, or one after the other."""
+
+
+def over_members(function: Callable[..., Any], sharing: Sharing) -> Callable[..., Any]:
+    """`function` of one member made a function of all, along the first axis of its arguments.
+
+    `auto` maps on a CPU, where members side by side take longer than one after the other (measured:
+    docs/benchmarks.md), and vectorizes elsewhere.
+    """
+    if sharing == "auto":
+        sharing = "mapped" if jax.default_backend() == "cpu" else "vmapped"
+    if sharing == "vmapped":
+        return jax.vmap(function)
+    return lambda *arrays: jax.lax.map(lambda one: function(*one), arrays)
+
+
+def behind(place: NamedSharding) -> NamedSharding:
+    """The placement of one member's array behind the member axis, which is never split."""
+    return NamedSharding(place.mesh, PartitionSpec(None, *place.spec))
+
+
+def abstract_members(one: PyTree, count: int) -> PyTree:
+    """Shapes, dtypes and placements of `count` members, from those of one."""
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((count, *x.shape), x.dtype, sharding=behind(x.sharding)), one
+    )
+
+
+@jax.jit
+def stack(members: Sequence[PyTree]) -> PyTree:
+    """The members' arrays behind a member axis."""
+    return jax.tree.map(lambda *arrays: jnp.stack(arrays), *members)
+
+
+@jax.jit
+def member(members: PyTree, number: ScalarLike) -> PyTree:
+    """One member's arrays; `number` counts from 0."""
+    return jax.tree.map(lambda x: x[number], members)
+
+
+def each_member(state: TrainState, count: int) -> Iterator[TrainState]:
+    """The state of each of `count` members; a lone one's as it is."""
+    return (member(state, i) for i in range(count)) if count > 1 else iter((state,))
+
+
+def updates(state: TrainState) -> int:
+    """Updates made; all members have made the same number."""
+    return int(jax.device_get(state.step).max())
+
+
+def summary(values: Any) -> Any:
+    """What is reported of a metric: a lone member's number, or `mean`, `std` and `members`.
+
+    Args:
+        values: an array of one number [], or of each member's [m].
+    """
+    if not np.ndim(values):
+        return np.asarray(values).item()
+    numbers = [float(value) for value in values]
+    mean, std = over_seeds(numbers)
+    return {"mean": mean, "std": std, "members": numbers}
