@@ -4,7 +4,7 @@ State, batch and metrics of several members are those of one with a member axis 
 array; a lone member has none. What knows about that axis is here.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import jax
@@ -14,23 +14,60 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import PyTree, ScalarLike
 
 from slots.evaluation import over_seeds
+from slots.training.step import Compiled, Metrics, TrainStep
 from slots.types import TrainState
 
 Sharing = Literal["auto", "vmapped", "mapped"]
 """How members share a program: side by side, or one after the other."""
 
 
-def over_members(function: Callable[..., Any], sharing: Sharing) -> Callable[..., Any]:
-    """`function` of one member made a function of all, along the first axis of its arguments.
+def over_members(
+    update: TrainStep, seeds: Sequence[int], sharing: Sharing, state: PyTree, batch: NamedSharding
+) -> Compiled:
+    """One member's update, compiled for all of them; it donates the state.
 
-    `auto` maps on a CPU, where members side by side take longer than one after the other (measured:
-    docs/benchmarks.md), and vectorizes elsewhere.
+    Mapped, one program is called for each member in turn, which takes the time of as many lone
+    runs. Side by side takes longer on a CPU, and so may a loop inside the program, where XLA's
+    convolutions are slow (jax 0.10; docs/benchmarks.md).
+
+    Args:
+        update: of one member.
+        seeds: the members'.
+        sharing: `auto` maps on a CPU and vectorizes elsewhere.
+        state: placements of all members' state.
+        batch: placement of their batch.
     """
+    everywhere = NamedSharding(batch.mesh, PartitionSpec())
+    each = np.array(seeds, np.uint32)
     if sharing == "auto":
         sharing = "mapped" if jax.default_backend() == "cpu" else "vmapped"
     if sharing == "vmapped":
-        return jax.vmap(function)
-    return lambda *arrays: jax.lax.map(lambda one: function(*one), arrays)
+        return jax.jit(
+            lambda states, batches: jax.vmap(update)(states, batches, each),
+            in_shardings=(state, batch),
+            out_shardings=(state, everywhere),
+            donate_argnums=0,
+        )
+
+    def of_one(states: TrainState, batches: PyTree, number: ScalarLike) -> tuple[PyTree, Metrics]:
+        new, metrics = update(*member((states, batches, jnp.asarray(each)), number))
+        return jax.tree.map(lambda x, row: x.at[number].set(row), states, new), metrics
+
+    compiled = jax.jit(
+        of_one,
+        in_shardings=(state, batch, everywhere),
+        out_shardings=(state, everywhere),
+        donate_argnums=0,
+    )
+
+    def in_turn(states: TrainState, batches: PyTree) -> tuple[TrainState, PyTree]:
+        found = []
+        for number in range(len(seeds)):
+            states, metrics = compiled(states, batches, np.int32(number))
+            found.append(metrics)
+        return states, stack(found)
+
+    return in_turn
 
 
 def behind(place: NamedSharding) -> NamedSharding:

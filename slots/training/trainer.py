@@ -1,8 +1,7 @@
 """Everything static about training: settings, placements, the compiled update, the stream."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
@@ -41,8 +40,8 @@ class TrainConfig:
     """How many members to train as one program; member i has `train.seed` + i and `data.seed` + i,
     held-out data apart."""
     members: Sharing = "auto"
-    """How they share it: `vmapped` side by side, `mapped` one after the other, or `auto` by what
-    was measured for the device."""
+    """How they share it: `vmapped` side by side, `mapped` one after the other; `auto`: mapped on a
+    CPU, where it was measured, vmapped elsewhere."""
     accumulate: int = 1
     """Micro-batches per update."""
     max_skipped: int = 100
@@ -125,32 +124,38 @@ class Trainer:
     def _init(self, seed: ScalarLike) -> TrainState:
         return init_state(self.definition, self.optimizer, self.train.steps, jax.random.key(seed))
 
-    def _of_members(self, function: Callable[..., Any], sharing: Sharing) -> Callable[..., Any]:
-        """`function(*arrays, seed)` of one member with the seed filled in, for each member."""
-        if self.train.seeds == 1:
-            return lambda *arrays: function(*arrays, self.train.seed)
-        seeds = np.array(self.train.member_seeds, np.uint32)
-        return lambda *arrays: over_members(function, sharing)(*arrays, seeds)
-
     def init(self) -> TrainState:
         """A fresh state, each array made where it belongs."""
         shardings = jax.tree.map(lambda s: s.sharding, self.abstract_state())
-        # One after the other, so that a member starts with the bits it has alone.
-        return jax.jit(self._of_members(self._init, "mapped"), out_shardings=shardings)()
+        seeds = self.train.member_seeds
 
-    def step(self) -> Compiled:
-        """The compiled update; donates the state."""
-        shardings = jax.tree.map(lambda s: s.sharding, self.abstract_state())
-        update = TrainStep(
+        def make() -> TrainState:
+            if len(seeds) == 1:
+                return self._init(seeds[0])
+            # One after the other, so that a member starts with the bits it has alone.
+            return jax.lax.map(self._init, np.array(seeds, np.uint32))
+
+        return jax.jit(make, out_shardings=shardings)()
+
+    def update(self) -> TrainStep:
+        """One member's update as a pure function."""
+        return TrainStep(
             self.definition,
             self.objectives,
             self.optimizer,
             self.train.steps,
             self.train.accumulate,
         )
+
+    def step(self) -> Compiled:
+        """The compiled update of all members; donates the state."""
+        shardings = jax.tree.map(lambda s: s.sharding, self.abstract_state())
+        update, seeds, place = self.update(), self.train.member_seeds, self._batch_place
+        if len(seeds) > 1:
+            return over_members(update, seeds, self.train.members, shardings, place)
         return jax.jit(
-            self._of_members(update, self.train.members),
-            in_shardings=(shardings, self._batch_place),
+            lambda state, batch: update(state, batch, seeds[0]),
+            in_shardings=(shardings, place),
             out_shardings=(shardings, replicated(self.mesh)),
             donate_argnums=0,
         )
