@@ -5,6 +5,9 @@
 Seed i trains with train.seed=i and data.seed=i; the held-out scenes are the same. Runs go to
 `runs/seeds/<preset>-<seed>` and go on where they were stopped; the minutes are those of training,
 compilation and evaluation included, and only measured where a run was not interrupted.
+
+For scores with their spread, `slots train PRESET train.seeds=4` trains the same members as one run;
+this is for what each seed takes by itself.
 """
 
 import argparse

@@ -20,8 +20,10 @@ USAGE = """slots: object-centric learning in JAX
 
 CONFIG is a preset as `slots list` prints it, a Python file with a function config(), or a run
 folder. Settings are given by their full path: model.module.num_iterations=5, data=folder
-data.path=DIR, train.steps=1000, run=PATH (the run folder). For eval and show, step=best or step=N
-chooses a checkpoint (default: the newest). --traceback shows where an error came from.
+data.path=DIR, train.steps=1000, run=PATH (the run folder). train.seeds=5 trains five members, each
+with a seed of its own, as one program. For eval and show, step=best or step=N chooses a checkpoint
+(default: the newest), member=I one member (default: eval scores all, show draws the scenes of the
+first). --traceback shows where an error came from.
 """
 
 
@@ -137,6 +139,7 @@ def _restore(words: list[str], flags: Sequence[str] = ()) -> tuple[Any, set[str]
     target, assignments, given = _split(words, "run folder", flags)
     wanted = _take(assignments, "step") or "latest"
     count = _take(assignments, "count")
+    member = _take(assignments, "member")
     protocol = _take(assignments, "protocol")
     if protocol is not None:
         assignments.append(f"eval.protocol={protocol}")
@@ -147,7 +150,10 @@ def _restore(words: list[str], flags: Sequence[str] = ()) -> tuple[Any, set[str]
         step = int(wanted)
     else:
         raise ConfigError(f"step={wanted!r} should be a number, best or latest.")
-    return experiment.restore(target, step=step, overrides=assignments), given, count
+    if member is not None and not member.isdecimal():
+        raise ConfigError(f"member={member!r} should be a number, counted from 0.")
+    run = experiment.restore(target, step=step, overrides=assignments)
+    return run if member is None else run.member(int(member)), given, count
 
 
 def _eval(words: list[str]) -> int:
@@ -157,15 +163,14 @@ def _eval(words: list[str]) -> int:
     if count is not None:
         raise ConfigError("count= belongs to show; say eval.count= here.")
     result = experiment.evaluate(run)
-    seeds = [run.experiment.config.train.seed]
     if "--json" in given:
         found = {
             name: {
                 "mean": _number(s.mean),
                 "stderr": _number(s.stderr),
                 "count": s.count,
-                "seeds_mean": _number(s.mean),
-                "seeds_std": None,  # needs at least two seeds
+                "seeds_mean": _number(s.seeds_mean),
+                "seeds_std": _number(s.seeds_std),  # needs at least two seeds
             }
             for name, s in result.statistics.items()
         }
@@ -174,16 +179,19 @@ def _eval(words: list[str]) -> int:
                 {
                     "run": str(run.folder),
                     "step": run.step,
-                    "seeds": seeds,
+                    "seeds": list(run.seeds),
                     "protocol": result.protocol.id,
                     "metrics": found,
                 }
             )
         )
         return 0
-    print(f"{run.folder} at step {run.step:,}, protocol {result.protocol.id}, seed {seeds[0]}")
+    several = len(run.seeds) > 1
+    seeds = f"seeds {run.seeds[0]} to {run.seeds[-1]}" if several else f"seed {run.seeds[0]}"
+    print(f"{run.folder} at step {run.step:,}, protocol {result.protocol.id}, {seeds}")
     for name, s in result.statistics.items():
-        print(f"  {name:<18} {s.mean:.4f} ± {s.stderr:.4f}  (n = {s.count})")
+        spread, over = (s.seeds_std, f"{len(run.seeds)} seeds, ") if several else (s.stderr, "")
+        print(f"  {name:<18} {s.mean:.4f} ± {spread:.4f}  ({over}n = {s.count})")
     return 0
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from slots.config import ConfigError, from_data, leaves, override, replace, to_data
 from slots.data import DataConfig, Dataset
-from slots.evaluation import Evaluation, EvaluationConfig, Evaluator, make_predict
+from slots.evaluation import Evaluation, EvaluationConfig, Evaluator, make_predict, merge
 from slots.models import Definition, Model, ModelConfig
 from slots.objectives import ObjectiveConfig, ReconstructionConfig
 from slots.training import (
@@ -30,6 +30,7 @@ from slots.training import (
     Trainer,
     fit,
 )
+from slots.training.members import each_member, member, updates
 from slots.training.rules import named_leaves
 from slots.types import Batch, Prediction, TrainState
 
@@ -54,6 +55,12 @@ class ExperimentConfig:
         kinds = [term.kind for term in self.objectives]
         if not kinds or len(set(kinds)) < len(kinds):
             raise ConfigError(f"objectives={kinds} must name at least one term, each once.")
+        count = self.train.seeds
+        if count > 1 and self.data.seed > 2**32 - count:
+            raise ConfigError(
+                f"data.seed={self.data.seed} must be at most 2**32 - {count} with "
+                f"train.seeds={count}."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +71,13 @@ class Experiment:
     dataset: Dataset
     definition: Definition
     trainer: Trainer
+
+    def member(self, number: int) -> "Experiment":
+        """The experiment of one seed that member `number` is."""
+        trainer = self.trainer.member(number)
+        seeds = {"data__seed": trainer.dataset.config.seed, "train__seed": trainer.train.seed}
+        config = replace(self.config, **seeds, train__seeds=1)
+        return Experiment(config, trainer.dataset, self.definition, trainer)
 
 
 def build(config: ExperimentConfig) -> Experiment:
@@ -82,20 +96,52 @@ def build(config: ExperimentConfig) -> Experiment:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A trained, or half-trained, experiment and the folder it lives in."""
+    """A trained, or half-trained, experiment and the folder it lives in.
+
+    With `train.seeds` above 1 it has several members. `member(i)` is the run of one; `params`,
+    `model` and `predict` belong to that, and raise ConfigError for several at once.
+    """
 
     folder: Path
     experiment: Experiment
     state: TrainState
+    """Of all members: with several, every array has a member axis in front."""
+    number: int | None = None
+    """Which of the folder's members this is, where it has several and this is one."""
 
     @property
     def step(self) -> int:
         """Updates made."""
-        return int(self.state.step)
+        return updates(self.state)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Each member's `train.seed`."""
+        return self.experiment.config.train.member_seeds
+
+    def member(self, number: int) -> "Run":
+        """The run of member `number`, with `train.seed` and `data.seed` that much higher.
+
+        Raises:
+            ConfigError: there is no such member; they count from 0.
+        """
+        count = len(self.seeds)
+        if not 0 <= number < count:
+            there = "one member, 0" if count == 1 else f"members 0 to {count - 1}"
+            raise ConfigError(f"member={number}: the run {self.folder} has {there}.")
+        if count == 1:
+            return self
+        state = member(self.state, number)
+        return Run(self.folder, self.experiment.member(number), state, number)
 
     @property
     def params(self) -> Any:
         """What is evaluated: the moving average where one is kept, else the parameters."""
+        if len(self.seeds) > 1:
+            raise ConfigError(
+                f"The run {self.folder} has {len(self.seeds)} members, with seeds {self.seeds[0]} "
+                f"to {self.seeds[-1]}; choose one, as in run.member(0)."
+            )
         return self.state.eval_params
 
     @property
@@ -150,8 +196,8 @@ def train(config: ExperimentConfig, run: str | Path | None = None) -> Run:
     _write_header(folder, experiment)
 
     def evaluate_state(state: TrainState, step: int) -> dict[str, dict[str, Any]]:
-        result = evaluator(state.eval_params, state.variables)
-        save_values(folder, step, config.eval.split, result)
+        result = _score(evaluator, state, config.train.seeds)
+        save_values(folder, f"{config.eval.split}-{step}", result)
         return {name: s.as_dict() for name, s in result.statistics.items()}
 
     state = fit(
@@ -200,14 +246,24 @@ def restore(
 
 
 def evaluate(run: Run) -> Evaluation:
-    """Evaluates a run under its `eval` settings and saves the per-example values with it."""
+    """Evaluates a run under its `eval` settings and saves the per-example values with it.
+
+    All of its members, where it has several; `run.member(i)` evaluates one.
+    """
     config = run.experiment.config.eval
     evaluator = Evaluator(
         run.experiment.definition, run.experiment.dataset, config, run.experiment.trainer.mesh
     )
-    result = evaluator(run.params, run.state.variables)
-    save_values(run.folder, run.step, config.split, result)
+    result = _score(evaluator, run.state, len(run.seeds))
+    which = "" if run.number is None else f"-member{run.number}"
+    save_values(run.folder, f"{config.split}-{run.step}{which}", result)
     return result
+
+
+def _score(evaluator: Evaluator, state: TrainState, count: int) -> Evaluation:
+    """Evaluates the `count` members of `state`, each as if it were alone."""
+    members = each_member(state, count)
+    return merge([evaluator(one.eval_params, one.variables) for one in members])
 
 
 def default_folder(name: str) -> Path:
@@ -272,8 +328,8 @@ def _write(path: Path, text: str) -> None:
 
 
 def parameter_table(experiment: Experiment) -> str:
-    """Every parameter with shape, dtype and placement, and the total."""
-    params = named_leaves(experiment.trainer.abstract_state().params)
+    """Every parameter (of one member) with shape, dtype and placement, and the total."""
+    params = named_leaves(experiment.trainer.abstract_member().params)
     rows = [
         (
             name,
@@ -291,9 +347,9 @@ def parameter_table(experiment: Experiment) -> str:
     return "\n".join([*(line.rstrip() for line in lines), f"total {total:,}"])
 
 
-def save_values(folder: Path, step: int, split: str, result: Evaluation) -> None:
-    """Writes the per-example values to `evaluations/<split>-<step>.npz`."""
+def save_values(folder: Path, name: str, result: Evaluation) -> None:
+    """Writes the per-example values to `evaluations/<name>.npz`."""
     place = folder / "evaluations"
     place.mkdir(exist_ok=True)
     arrays: dict[str, Any] = dict(result.per_example)
-    np.savez_compressed(place / f"{split}-{step}.npz", **arrays)
+    np.savez_compressed(place / f"{name}.npz", **arrays)

@@ -13,13 +13,14 @@ def write_figures(run: Run, count: int = 8) -> list[Path]:
     """Draws held-out scenes and the training curves into `figures/`.
 
     Args:
-        run: what to draw.
+        run: what to draw; of several members, the scenes of the first and the curves of all.
         count: of scenes, the first of the evaluation split; fewer where it holds fewer.
 
     Returns:
         The files written: `reconstructions.png`, `slots.png`, `attention.png`, `curves.png`, and
         `frames.png` where slots carry frames.
     """
+    run = run.member(0)
     config = run.experiment.config
     dataset = run.experiment.dataset
     split = config.eval.split

@@ -164,7 +164,10 @@ class Context:
 
 @noun
 class TrainState:
-    """All that training changes. Nothing is hidden in modules."""
+    """All that training changes. Nothing is hidden in modules.
+
+    The states of several members are one whose arrays all have a member axis in front.
+    """
 
     params: PyTree
     """Trained by gradients."""
@@ -173,8 +176,8 @@ class TrainState:
     opt_state: PyTree
     ema: PyTree
     """Moving average of `params` in float32; None when it is off."""
-    step: Int[Array, ""]
-    skipped: Int[Array, ""]
+    step: Int[Array, "*m"]
+    skipped: Int[Array, "*m"]
     """Steps whose loss or gradient was not finite, so that the old state was kept."""
 
     @property

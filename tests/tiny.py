@@ -27,6 +27,7 @@ from slots.data import DataConfig, Dataset
 from slots.experiment import Experiment, ExperimentConfig, build
 from slots.presets import load
 from slots.training import Trainer, use_compilation_cache
+from slots.training.members import updates
 from slots.types import Batch
 
 if "SLOTS_CACHE" not in os.environ:
@@ -80,6 +81,8 @@ class DotsConfig(DataConfig):
     """Ignores the left half of each label map."""
     bad_steps: tuple[int, ...] = ()
     """Training steps whose pictures hold a NaN."""
+    bad_seed: int | None = None
+    """Of this seed alone; None: of all."""
 
     def make(self) -> "Dots":
         return Dots(self)
@@ -97,7 +100,7 @@ class Dots(Dataset):
         for step in itertools.count(start):
             index = np.arange(batch_size) + step * batch_size
             batch = self._batch(index, self.config.seed)
-            if step in self.config.bad_steps:
+            if step in self.config.bad_steps and self.config.bad_seed in (None, self.config.seed):
                 batch["image"][0] = np.nan
             yield Batch(**jax.device_put(batch))
 
@@ -157,17 +160,17 @@ def experiment(*assignments: str, **changes: Any) -> Experiment:
     return build(dots(*assignments, **changes))
 
 
-def train_steps(built: Experiment, count: int) -> tuple[Any, list[float]]:
+def train_steps(built: Experiment, count: int) -> tuple[Any, list[Any]]:
     """State and losses of the first `count` steps, without a run folder."""
     return advance(built, built.trainer.init(), count)
 
 
-def advance(built: Experiment, state: Any, count: int) -> tuple[Any, list[float]]:
-    """State and losses `count` steps after `state`, whose arrays are gone then."""
+def advance(built: Experiment, state: Any, count: int) -> tuple[Any, list[Any]]:
+    """State and losses (of several members, lists) `count` steps on; `state`'s arrays are gone."""
     update, losses = _update(built.trainer), []
-    for batch in itertools.islice(built.trainer.batches(int(state.step)), count):
+    for batch in itertools.islice(built.trainer.batches(updates(state)), count):
         state, metrics = update(state, batch)
-        losses.append(float(metrics["loss"]))
+        losses.append(metrics["loss"].tolist())
     return state, losses
 
 

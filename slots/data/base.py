@@ -1,6 +1,7 @@
 """What every data set answers, so that training and evaluation need not know which one it is."""
 
 import abc
+import copy
 import dataclasses
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -34,6 +35,8 @@ class Dataset(abc.ABC):
     the mesh.
     """
 
+    config: DataConfig
+    """Where `train` reads its seed, whenever it is called."""
     image_shape: tuple[int, int, int]
     """(H, W, C)."""
     max_objects: int
@@ -62,3 +65,13 @@ class Dataset(abc.ABC):
     @abc.abstractmethod
     def size(self, split: str) -> int | None:
         """Number of examples in `split`; None for a stream without end."""
+
+    def with_seed(self, seed: int) -> "Dataset":
+        """The same data set with the training stream of `data.seed=seed`.
+
+        Everything else is shared, so that what is kept besides `config` must not depend on the
+        seed, and what is opened late should be kept where copies find it.
+        """
+        other = copy.copy(self)
+        other.config = dataclasses.replace(self.config, seed=seed)
+        return other

@@ -102,9 +102,12 @@ class FolderDataset(Dataset):
     are decoded once beforehand all the same, for the records must be known.
     """
 
+    config: FolderConfig
+
     def __init__(self, config: FolderConfig):
         self.config = config
         self.image_shape = (*config.image_size, config.channels)
+        self._opened = functools.cache(self._open)  # shared by copies with another seed
         self._found = find_splits(config.path, config.held_out_fraction)
         every = [record for records in self._found.values() for record in records]
         self._bad = {record: problem for record in every if (problem := record.problem())}
@@ -183,8 +186,11 @@ class FolderDataset(Dataset):
             )
         return splits[name]
 
-    @functools.cached_property
+    @property
     def _splits(self) -> dict[str, Split]:
+        return self._opened()
+
+    def _open(self) -> dict[str, Split]:
         """Every split opened: decoded and kept if they all fit, bad files left out."""
         config = self.config
         reader = Reader(

@@ -24,7 +24,8 @@ SCENES_PER_CALL = 512
 """Scenes generated at once: dispatch is shared by many steps and the result still fits a cache."""
 
 _SPLITS = {"train": 0, "val": 1, "test": 2}
-_ORDER = 3  # the visiting order of a finite training set draws from a key of its own
+_PURPOSES = {**_SPLITS, "order": 3}  # that of the visits to a finite training set has its own key
+_SEEDED = ("train", "order")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,16 +53,18 @@ class ProceduralDataset(Dataset):
     A scene depends on its number alone, never on the batch size or on how many were drawn at once.
     """
 
+    config: ProceduralConfig
+
     def __init__(self, config: ProceduralConfig) -> None:
         self.config = config
         self._generate = jax.jit(self._scenes, static_argnames="count")
-        self._orders = jax.jit(self._shuffle, static_argnames=("epochs", "size"))
 
     @abc.abstractmethod
     def scene(self, key: Key[Array, ""]) -> dict[str, Any]:
         """One scene: the fields of `Batch` by name, without batch axis and without `index`.
 
-        Pure and traceable: it runs under `jax.vmap` and `jax.jit`.
+        Pure and traceable: it runs under `jax.vmap` and `jax.jit`. The settings' seed has no part
+        in it but through the key, for data sets that differ in their seed share the program.
         """
 
     def train(self, batch_size: int, *, start: int = 0) -> Iterator[Batch]:
@@ -82,7 +85,7 @@ class ProceduralDataset(Dataset):
             if size is not None:
                 epoch, first = divmod(first, size)
                 if epoch != shuffled:
-                    shuffled, orders = epoch, self._orders(epoch, epochs, size)
+                    shuffled, orders = epoch, _orders(self._key("order"), epoch, epochs, size)
             scenes = self._generate(key, first, orders, count)
             for t in range(steps):
                 yield _rows(scenes, t * batch_size, batch_size)
@@ -118,18 +121,11 @@ class ProceduralDataset(Dataset):
             raise ConfigError(f"split={split!r} should be one of {', '.join(_SPLITS)}.")
         return self.config.train_size if split == "train" else self.config.held_out_size
 
-    def _key(self, split: str) -> Key[Array, ""]:
+    def _key(self, purpose: str) -> Key[Array, ""]:
         """Root of a split's scenes. The seed joins after the split, and only in training."""
         # A named generator, so that a user's default for other randomness cannot change the data.
-        key = jax.random.fold_in(jax.random.key(0, impl="threefry2x32"), _SPLITS[split])
-        return jax.random.fold_in(key, jnp.uint32(self.config.seed)) if split == "train" else key
-
-    def _shuffle(self, first: ScalarLike, epochs: int, size: int) -> Int32[Array, "e n"]:
-        """Visiting orders of `size` scenes in epochs `first`, `first + 1`, ..."""
-        key = jax.random.fold_in(jax.random.key(0, impl="threefry2x32"), _ORDER)
-        key = jax.random.fold_in(key, jnp.uint32(self.config.seed))
-        keys = jax.vmap(lambda e: jax.random.fold_in(key, e))(first + jnp.arange(epochs))
-        return jax.vmap(lambda k: jax.random.permutation(k, size))(keys)
+        key = jax.random.fold_in(jax.random.key(0, impl="threefry2x32"), _PURPOSES[purpose])
+        return jax.random.fold_in(key, jnp.uint32(self.config.seed)) if purpose in _SEEDED else key
 
     def _scenes(
         self,
@@ -144,6 +140,13 @@ class ProceduralDataset(Dataset):
             index = orders[index // orders.shape[1], index % orders.shape[1]]
         scenes = jax.vmap(lambda i: self.scene(jax.random.fold_in(key, i)))(index)
         return Batch(index=index, **scenes)
+
+
+@functools.partial(jax.jit, static_argnames=("epochs", "size"))
+def _orders(key: Key[Array, ""], first: ScalarLike, epochs: int, size: int) -> Int32[Array, "e n"]:
+    """Visiting orders of `size` scenes in epochs `first`, `first + 1`, ..."""
+    keys = jax.vmap(lambda e: jax.random.fold_in(key, e))(first + jnp.arange(epochs))
+    return jax.vmap(lambda k: jax.random.permutation(k, size))(keys)
 
 
 @functools.partial(jax.jit, static_argnames="count")

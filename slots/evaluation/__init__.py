@@ -1,7 +1,7 @@
 """Evaluation: protocols, per-example values, their means."""
 
-from slots.evaluation.accumulate import Accumulator, Statistic, statistic
-from slots.evaluation.evaluate import Evaluation, EvaluationConfig, Evaluator, make_predict
+from slots.evaluation.accumulate import Accumulator, Statistic, over_seeds, statistic
+from slots.evaluation.evaluate import Evaluation, EvaluationConfig, Evaluator, make_predict, merge
 from slots.evaluation.protocols import PROTOCOLS, Protocol, protocol
 
 __all__ = [
@@ -13,6 +13,8 @@ __all__ = [
     "Protocol",
     "Statistic",
     "make_predict",
+    "merge",
+    "over_seeds",
     "protocol",
     "statistic",
 ]

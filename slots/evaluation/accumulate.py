@@ -6,7 +6,8 @@ or a float32 sum on the device, is not.
 
 import dataclasses
 import math
-from collections.abc import Mapping
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,17 +17,38 @@ from slots.evaluation.protocols import Protocol
 
 @dataclasses.dataclass(frozen=True)
 class Statistic:
-    """A mean over examples. Undefined values are NaN."""
+    """A mean over examples, and over members where there are several. Undefined values are NaN.
+
+    Each member's mean is what it is when evaluated alone, over the examples defined for it; `mean`
+    is the mean of those, undefined where one is. For the error, an example's value is its mean over
+    the members that it is defined for.
+    """
 
     mean: float
     stderr: float
-    """std (ddof 1) / √count; NaN for fewer than two."""
+    """Over examples: std (ddof 1) / √count; NaN for fewer than two."""
     count: int
-    """Examples whose value was defined."""
+    """Examples whose value was defined (for any member)."""
+    members: tuple[float, ...] = ()
+    """The members' means; empty for a lone one."""
 
-    def as_dict(self) -> dict[str, float | int]:
+    @property
+    def seeds_mean(self) -> float:
+        """Mean over members, which is `mean`."""
+        return self.mean
+
+    @property
+    def seeds_std(self) -> float:
+        """Standard deviation of the members' means (ddof 1); NaN for fewer than two."""
+        return over_seeds(self.members)[1]
+
+    def as_dict(self) -> dict[str, Any]:
         """Plain numbers, for files."""
-        return dataclasses.asdict(self)
+        found: dict[str, Any] = {"mean": self.mean, "stderr": self.stderr, "count": self.count}
+        if self.members:
+            spread = {"seeds_mean": self.seeds_mean, "seeds_std": self.seeds_std}
+            found |= {**spread, "members": list(self.members)}
+        return found
 
 
 class Accumulator:
@@ -60,12 +82,34 @@ class Accumulator:
 
 
 def statistic(values: Any, protocol: Protocol) -> Statistic:
-    """Mean, standard error and count of per-example values [n], NaN where undefined."""
-    numbers = [float(v) for v in values]
+    """Mean, standard error and count of per-example values, NaN where undefined.
+
+    Args:
+        values: [n], or [m, n] of several members.
+        protocol: says what an undefined value counts as.
+    """
+    values = np.asarray(values, np.float64)
     if protocol.empty != "skip":
-        filler = 1.0 if protocol.empty == "one" else 0.0
-        numbers = [filler if math.isnan(v) else v for v in numbers]
-    counted = [v for v in numbers if not math.isnan(v)]
+        values = np.where(np.isnan(values), 1.0 if protocol.empty == "one" else 0.0, values)
+    if values.ndim == 1:
+        return _of_examples(values)
+    members = tuple(_of_examples(row).mean for row in values)
+    examples = _of_examples([_of_examples(column).mean for column in values.T])
+    return Statistic(over_seeds(members)[0], examples.stderr, examples.count, members)
+
+
+def over_seeds(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard deviation (ddof 1); undefined (NaN) where a value is not finite.
+
+    The deviation of fewer than two values is undefined too.
+    """
+    if not values or not all(map(math.isfinite, values)):
+        return math.nan, math.nan
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else math.nan
+
+
+def _of_examples(values: Iterable[float]) -> Statistic:
+    counted = [float(v) for v in values if not math.isnan(v)]
     n = len(counted)
     if n == 0:
         return Statistic(math.nan, math.nan, 0)

@@ -1,7 +1,7 @@
 """Evaluation of a model on held-out examples."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from slots import metrics
 from slots.config import ConfigError
 from slots.data.base import Dataset
-from slots.evaluation.accumulate import Accumulator, Statistic
+from slots.evaluation.accumulate import Accumulator, Statistic, statistic
 from slots.evaluation.protocols import Protocol, protocol
 from slots.models import Definition, Model
 from slots.types import Batch, Context, Prediction
@@ -60,7 +60,18 @@ class Evaluation:
     protocol: Protocol
     statistics: dict[str, Statistic]
     per_example: dict[str, np.ndarray]
-    """`index` and a column per metric."""
+    """`index` [n] and a column per metric: [n], or [m, n] of several members."""
+
+
+def merge(evaluations: Sequence[Evaluation]) -> Evaluation:
+    """The members' evaluations on the same examples as one; a lone one as it is."""
+    first = evaluations[0]
+    if len(evaluations) == 1:
+        return first
+    columns = {n: np.stack([e.per_example[n] for e in evaluations]) for n in first.statistics}
+    statistics = {name: statistic(values, first.protocol) for name, values in columns.items()}
+    index = {"index": first.per_example["index"]}
+    return Evaluation(first.protocol, statistics, index | columns)
 
 
 _OF_MASKS = ("fg_ari", "ari", "mbo", "miou", "corloc")

@@ -28,7 +28,11 @@ class LogConfig:
 
 
 def finite_or_none(value: Any) -> Any:
-    """JSON has no NaN: undefined values become null."""
+    """JSON has no NaN: undefined values become null, in lists and groups too."""
+    if isinstance(value, Mapping):
+        return {name: finite_or_none(v) for name, v in value.items()}
+    if isinstance(value, list):
+        return [finite_or_none(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
@@ -67,21 +71,24 @@ class MetricsLog:
             self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step or None)
 
     def write(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
-        """One record: step, kind (`train` or a split's name) and values (numbers or groups)."""
-        clean = {
-            k: {n: finite_or_none(v) for n, v in value.items()}
-            if isinstance(value, Mapping)
-            else finite_or_none(value)
-            for k, value in values.items()
-        }
+        """One record: step, kind (`train` or a split's name) and values.
+
+        A value is a number, or a group with a `mean`, and with the numbers of all `members` where
+        there are several; TensorBoard shows these as `name/0`, `name/1`, ...
+        """
+        clean = finite_or_none(values)
         self._file.write(json.dumps({"step": step, "kind": kind, **clean}) + "\n")
         self._file.flush()
         if self._writer is None:
             return
         for name, value in clean.items():
-            number = value.get("mean") if isinstance(value, Mapping) else value
-            if isinstance(number, int | float):
-                self._writer.add_scalar(f"{kind}/{name}", number, step)
+            numbers = {name: value}
+            if isinstance(value, Mapping):
+                members = enumerate(value.get("members", ()))
+                numbers = {name: value.get("mean"), **{f"{name}/{i}": v for i, v in members}}
+            for label, number in numbers.items():
+                if isinstance(number, int | float):
+                    self._writer.add_scalar(f"{kind}/{label}", number, step)
 
     def close(self) -> None:
         """Flushes and closes the files."""
@@ -91,16 +98,21 @@ class MetricsLog:
 
 
 class Progress:
-    """One line with step, loss, steps/s, images/s and time left."""
+    """One line with step, loss, steps/s, images/s (of all members) and time left."""
 
-    def __init__(self, total: int, batch_size: int, *, start: int, out: TextIO | None = None):
-        self.total, self.batch_size = total, batch_size
+    def __init__(self, total: int, images: int, *, start: int, out: TextIO | None = None):
+        self.total, self.images = total, images
         self.out = out or sys.stderr
         self._last_step, self._last_time = start, time.perf_counter()
         self._open = False
 
-    def show(self, step: int, loss: float) -> dict[str, float]:
+    def show(self, step: int, loss: float, std: float | None = None) -> dict[str, float]:
         """Prints the line; on a terminal it stays in place.
+
+        Args:
+            step: updates made.
+            loss: of the last one.
+            std: of the members' losses, where there are several.
 
         Returns:
             `steps_per_second` and `images_per_second` since the last call.
@@ -109,15 +121,16 @@ class Progress:
         rate = (step - self._last_step) / max(now - self._last_time, 1e-9)
         self._last_step, self._last_time = step, now
         left = (self.total - step) / rate if rate > 0 else 0.0
+        spread = "" if std is None else f" ± {std:.5f}"
         line = (
-            f"step {step:,}/{self.total:,} | loss {loss:.5f} | {rate:.1f} steps/s | "
-            f"{rate * self.batch_size:,.0f} images/s | {clock(left)} left"
+            f"step {step:,}/{self.total:,} | loss {loss:.5f}{spread} | {rate:.1f} steps/s | "
+            f"{rate * self.images:,.0f} images/s | {clock(left)} left"
         )
         in_place = self.out.isatty()
         print(f"\r{line}\x1b[K" if in_place else line, end="" if in_place else "\n", file=self.out)
         self.out.flush()
         self._open = in_place
-        return {"steps_per_second": rate, "images_per_second": rate * self.batch_size}
+        return {"steps_per_second": rate, "images_per_second": rate * self.images}
 
     def say(self, text: str) -> None:
         """A line of its own, below the progress line."""

@@ -1,37 +1,23 @@
-"""The training loop: mesh, state, step, data, logging, evaluation, checkpoints."""
+"""The training loop: steps, logging, evaluation, checkpoints, signals."""
 
 import contextlib
-import dataclasses
 import logging
 import math
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import jax
-from jax.sharding import Mesh
 
-from slots.config import ConfigError
-from slots.data.base import Dataset
-from slots.models import Definition
-from slots.objectives import ObjectiveConfig
 from slots.training.checkpoint import CheckpointConfig, Checkpoints, RunError
 from slots.training.log import LogConfig, MetricsLog, Progress
-from slots.training.mesh import (
-    MeshConfig,
-    batch_divisor,
-    batch_sharding,
-    like_params,
-    param_shardings,
-    replicated,
-)
-from slots.training.optim import OptimizerConfig
-from slots.training.step import Compiled, TrainStep, init_state
-from slots.types import Batch, TrainState
+from slots.training.members import summary, updates
+from slots.training.trainer import Trainer
+from slots.types import TrainState
 
 log = logging.getLogger("slots")
 
@@ -39,117 +25,8 @@ _SHOWN = ("fg_ari", "ari", "mbo", "mse_mean")
 """Metrics in the line that reports an evaluation; all of them are in the files."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """Length, batch and seed of training."""
-
-    steps: int = 500_000
-    """Optimizer updates in all; may be raised when a run goes on."""
-    batch_size: int = 64
-    """Examples per update, over all devices and micro-batches."""
-    seed: int = 0
-    """Of parameters and draws; the data has its own."""
-    accumulate: int = 1
-    """Micro-batches per update."""
-    max_skipped: int = 100
-    """Updates that may be skipped for a loss or gradient that is not finite before the run ends."""
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "accumulate"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"train.{name}={getattr(self, name)} must be at least 1.")
-        if not 0 <= self.seed < 2**32:
-            raise ConfigError(f"train.seed={self.seed} must be at least 0 and below 2**32.")
-        if self.batch_size % self.accumulate:
-            raise ConfigError(
-                f"train.batch_size={self.batch_size} does not divide into "
-                f"train.accumulate={self.accumulate} micro-batches."
-            )
-
-
-@dataclasses.dataclass(frozen=True)
-class Trainer:
-    """Everything static about a training run."""
-
-    definition: Definition
-    objectives: Sequence[ObjectiveConfig]
-    dataset: Dataset
-    optimizer: OptimizerConfig
-    train: TrainConfig
-    mesh_config: MeshConfig
-    mesh: Mesh
-
-    @classmethod
-    def of(
-        cls,
-        definition: Definition,
-        objectives: Sequence[ObjectiveConfig],
-        dataset: Dataset,
-        optimizer: OptimizerConfig,
-        train: TrainConfig,
-        mesh: MeshConfig,
-    ) -> "Trainer":
-        """Makes the mesh and checks that the batch divides over it.
-
-        Raises:
-            ConfigError: too few devices, or a batch that does not divide.
-        """
-        made = mesh.make()
-        divisor = batch_divisor(made) * train.accumulate
-        if train.batch_size % divisor:
-            raise ConfigError(
-                f"train.batch_size={train.batch_size} must be a multiple of {divisor} "
-                f"(mesh data × fsdp × accumulate)."
-            )
-        return cls(definition, objectives, dataset, optimizer, train, mesh, made)
-
-    def abstract_state(self) -> TrainState:
-        """Shapes, dtypes and placements of the state; makes no array."""
-        shapes = jax.eval_shape(self._init)
-        places = param_shardings(shapes.params, self.mesh, self.mesh_config.rules)
-        shardings = like_params(shapes, shapes.params, places, self.mesh)
-        return jax.tree.map(
-            lambda s, place: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place),
-            shapes,
-            shardings,
-        )
-
-    def _init(self) -> TrainState:
-        key = jax.random.key(self.train.seed)
-        return init_state(self.definition, self.optimizer, self.train.steps, key)
-
-    def init(self) -> TrainState:
-        """A fresh state, each array made where it belongs."""
-        shardings = jax.tree.map(lambda s: s.sharding, self.abstract_state())
-        return jax.jit(self._init, out_shardings=shardings)()
-
-    def step(self) -> Compiled:
-        """The compiled update; donates the state."""
-        shardings = jax.tree.map(lambda s: s.sharding, self.abstract_state())
-        update = TrainStep(
-            self.definition,
-            self.objectives,
-            self.optimizer,
-            self.train.steps,
-            self.train.seed,
-            self.train.accumulate,
-        )
-        return jax.jit(
-            update,
-            in_shardings=(shardings, batch_sharding(self.mesh)),
-            out_shardings=(shardings, replicated(self.mesh)),
-            donate_argnums=0,
-        )
-
-    def batches(self, start: int) -> Iterator[Batch]:
-        """Batches from step `start` on, on the mesh."""
-        place = batch_sharding(self.mesh)
-        for batch in self.dataset.train(self.train.batch_size, start=start):
-            yield jax.device_put(batch, place)
-
-
 Evaluator = Callable[[TrainState, int], dict[str, dict[str, Any]]]
-"""State and step to metrics: name to `mean`, `stderr`, `count`."""
+"""State and step to metrics: name to what `Statistic.as_dict` gives."""
 
 
 class _Stop:
@@ -245,9 +122,9 @@ class _Session:
         self.progress: Progress
 
     def run(self, state: TrainState) -> TrainState:
-        step = int(state.step)
+        step, config = updates(state), self.trainer.train
         self.records = MetricsLog(self.folder, self.logging_config, step=step)
-        self.progress = Progress(self.total, self.trainer.train.batch_size, start=step)
+        self.progress = Progress(self.total, config.batch_size * config.seeds, start=step)
         if step >= self.total:
             return state
         update, stop = self.trainer.step(), _Stop()
@@ -274,19 +151,28 @@ class _Session:
         return state
 
     def _report(self, step: int, metrics: Any, state: TrainState) -> None:
-        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        skipped = int(state.skipped)
-        rates = self.progress.show(step, values["loss"])
-        self.records.write(step, "train", {**values, "skipped": skipped, **rates})
-        if skipped > self.trainer.train.max_skipped:
-            self.checkpoints.save(step, state)
-            self.checkpoints.wait()
-            raise RunError(
-                f"{skipped} steps had a loss or gradient that was not finite (train.max_skipped="
-                f"{self.trainer.train.max_skipped}); the last good state is saved at step {step:,}."
-            )
-        if skipped:
-            self.progress.say(f"{skipped} steps so far were not finite and left the state alone.")
+        skipped = jax.device_get(state.skipped)
+        found = {**jax.device_get(metrics), "skipped": skipped}
+        values = {name: summary(value) for name, value in found.items()}
+        loss = values["loss"]
+        shown = (loss["mean"], loss["std"]) if isinstance(loss, dict) else (loss,)
+        rates = self.progress.show(step, *shown)
+        self.records.write(step, "train", {**values, **rates})
+        config = self.trainer.train
+        for seed, count in zip(config.member_seeds, skipped.reshape(-1).tolist(), strict=True):
+            whose = f" of the member with seed {seed}" if config.seeds > 1 else ""
+            if count > config.max_skipped:
+                self.checkpoints.save(step, state)
+                self.checkpoints.wait()
+                raise RunError(
+                    f"{count} steps{whose} had a loss or gradient that was not finite "
+                    f"(train.max_skipped={config.max_skipped}); "
+                    f"the last good state is saved at step {step:,}."
+                )
+            if count:
+                self.progress.say(
+                    f"{count} steps{whose} so far were not finite and left the state alone."
+                )
 
     def _evaluate(self, step: int, state: TrainState) -> float | None:
         """The metric that decides what is best, where an evaluation is due."""
@@ -296,13 +182,20 @@ class _Session:
             results = self.evaluate(state, step)
         self.records.write(step, "val", results)
         shown = "  ".join(
-            f"{name} {r['mean']:.4f} ± {r['stderr']:.4f} (n = {r['count']})"
+            f"{name} {_shown(r)}"
             for name, r in results.items()
             if name in _SHOWN and not math.isnan(r["mean"])
         )
         self.progress.say(f"step {step:,} val  {shown}")
         chosen = results.get(self.checkpoint.best_metric)
         return None if chosen is None else float(chosen["mean"])
+
+
+def _shown(found: dict[str, Any]) -> str:
+    """A metric with its error over examples, or where there are several over members."""
+    members = len(found.get("members", ()))
+    spread, over = ("seeds_std", f"{members} seeds, ") if members else ("stderr", "")
+    return f"{found['mean']:.4f} ± {found[spread]:.4f} ({over}n = {found['count']})"
 
 
 def use_compilation_cache() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, Key, PyTree, ScalarLike
 
 from slots.models import Definition
 from slots.objectives import ObjectiveConfig
@@ -39,7 +39,7 @@ def init_state(
 
 @dataclasses.dataclass(frozen=True)
 class TrainStep:
-    """`step(state, batch) -> (state, metrics)`; jit it with explicit shardings.
+    """`step(state, batch, seed) -> (state, metrics)`; jit it with explicit shardings.
 
     Every draw comes from (seed, step, example). A loss or gradient that is not finite leaves the
     whole state as it was, but for the step and the `skipped` counter.
@@ -49,13 +49,14 @@ class TrainStep:
     objectives: Sequence[ObjectiveConfig]
     optimizer: OptimizerConfig
     total_steps: int
-    seed: int
     accumulate: int = 1
     """Micro-batches per update, run one after the other; gradients are averaged."""
 
-    def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    def __call__(
+        self, state: TrainState, batch: Batch, seed: ScalarLike
+    ) -> tuple[TrainState, Metrics]:
         """One update: the new state, and loss, terms, gradient norm and learning rate."""
-        key = jax.random.fold_in(jax.random.key(self.seed), state.step)
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
         context = Context(step=state.step, key=key, train=True)
         (variables, metrics), gradients = self._gradients(state, batch, context)
         tx = self.optimizer.make(state.params, self.total_steps)

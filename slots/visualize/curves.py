@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     import matplotlib.axes
     import matplotlib.figure
 
-_SPREADS = ("stderr", "std")
+_SPREADS = ("seeds_std", "std", "stderr")
+"""What a band shows, the first that is there."""
 _DENSE = 100
 """Curves of more points than this are drawn pale, with their moving average over them."""
 
@@ -22,11 +23,11 @@ def training_curves(
 ) -> "matplotlib.figure.Figure":
     """A panel for each quantity over the step; losses are logarithmic where all are positive.
 
-    A quantity may be missing from some records. Its value is a number; a group with `mean` and
-    `stderr` or `std`, which becomes a band of that half-width; or a list with one number for each
-    seed, drawn as their mean and standard deviation. Other groups are named `outer/inner`. A number
-    called `<name>_stderr` or `<name>_std` is the band of `<name>`. Points that are not finite are
-    gaps; text is passed over.
+    A quantity may be missing from some records. Its value is a number, or a group with `mean` and
+    `seeds_std`, `std` or `stderr`, which becomes a band of that half-width: over seeds where there
+    are several. Other groups are named `outer/inner`. A number called `<name>_stderr` or
+    `<name>_std` is the band of `<name>`. Points that are not finite are gaps; text and lists are
+    passed over.
 
     Args:
         records: each with an integer `step`, as the lines of a run's `metrics.jsonl`.
@@ -94,8 +95,8 @@ def _points(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, tuple
                 yield from _points(f"{name}/", value)
         elif isinstance(value, str | bool) or value is None:
             continue
-        elif (seeds := np.asarray(value)).ndim <= 1 and np.issubdtype(seeds.dtype, np.number):
-            yield name, (float(seeds.mean()), float(seeds.std()))
+        elif (number := np.asarray(value)).ndim == 0 and np.issubdtype(number.dtype, np.number):
+            yield name, (float(number), 0.0)
 
 
 def _number(value: float | None) -> float:

@@ -114,6 +114,15 @@ class TestOrder:
         orders = [numbers(next(dataset(tmp_path, seed=seed).train(16))) for seed in (0, 0, 1)]
         assert orders[0] == orders[1] != orders[2]
 
+    def test_with_another_seed_the_pictures_are_shared(self, tmp_path: Path) -> None:
+        data = dataset(fill(tmp_path, 20), flip=True)
+        other = data.with_seed(1)
+        made = dataset(tmp_path, flip=True, seed=1)
+        for one, two in zip(itertools.islice(other.train(16), 3), made.train(16), strict=False):
+            assert_same(one, two)
+        assert numbers(next(data.train(16))) == numbers(next(dataset(tmp_path).train(16)))
+        assert other._splits is data._splits
+
     def test_flips_picture_and_labels_together(self, tmp_path: Path) -> None:
         fill(tmp_path, 12, masks=True)
         for number in range(12):

@@ -66,6 +66,33 @@ def test_the_seed_changes_training_only():
         np.testing.assert_array_equal(held_out, images(other.held_out(split, 8, 8)))
 
 
+@pytest.mark.parametrize("train_size", [None, 7])
+def test_with_another_seed_it_is_the_data_set_of_that_seed(train_size):
+    first = noise(seed=1, train_size=train_size)
+    before = take(first.train(4), 5)
+    other = first.with_seed(4)
+    assert other.config == ProceduralConfig(seed=4, train_size=train_size)
+    made = noise(seed=4, train_size=train_size)
+    for one, two in zip(take(other.train(4), 5), made.train(4), strict=False):
+        np.testing.assert_array_equal(one.image, two.image)
+        np.testing.assert_array_equal(one.index, two.index)
+    np.testing.assert_array_equal(images(take(first.train(4), 5)), images(before))
+
+
+def test_the_scene_generator_is_compiled_once_for_all_seeds():
+    traced = []
+
+    class Counted(Noise):
+        def scene(self, key):
+            traced.append(key)
+            return super().scene(key)
+
+    data = Counted(ProceduralConfig(train_size=7))
+    for seed in range(3):
+        take(data.with_seed(seed).train(4), 5)
+    assert len(traced) == 1
+
+
 def test_splits_share_no_scene():
     data = noise(held_out_size=64)
     scenes = [images(take(data.train(64), 1))]

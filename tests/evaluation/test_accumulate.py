@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from slots.config import ConfigError
-from slots.evaluation import PROTOCOLS, Accumulator, Protocol, protocol, statistic
+from slots.evaluation import PROTOCOLS, Accumulator, Protocol, over_seeds, protocol, statistic
 
 SKIP, ONE, ZERO = (Protocol(id=rule, empty=rule) for rule in ("skip", "one", "zero"))
 NAN = math.nan
@@ -58,6 +58,56 @@ class TestStatistic:
 
     def test_sums_are_exact(self) -> None:
         assert statistic([1e16, 1.0, -1e16, 1.0], SKIP).mean == 0.5
+
+
+class TestMembers:
+    def test_by_hand(self) -> None:
+        found = statistic([[1.0, 2.0, 6.0], [3.0, 2.0, 10.0]], SKIP)
+        assert found.members == (3.0, 5.0)
+        assert found.mean == found.seeds_mean == 4.0
+        assert found.seeds_std == pytest.approx(math.sqrt(2))
+        assert found.count == 3
+        assert found.stderr == pytest.approx(np.std([2.0, 2.0, 8.0], ddof=1) / math.sqrt(3))
+        assert found.as_dict() == {
+            "mean": 4.0,
+            "stderr": found.stderr,
+            "count": 3,
+            "seeds_mean": 4.0,
+            "seeds_std": found.seeds_std,
+            "members": [3.0, 5.0],
+        }
+
+    def test_each_is_what_it_is_alone(self) -> None:
+        values = [[1.0, NAN, 3.0, NAN], [2.0, 4.0, NAN, NAN]]
+        found = statistic(values, SKIP)
+        assert found.members == tuple(statistic(row, SKIP).mean for row in values) == (2.0, 3.0)
+        assert found.mean == 2.5
+        assert found.count == 3  # the last example is defined for none
+        assert found.stderr == pytest.approx(np.std([1.5, 4.0, 3.0], ddof=1) / math.sqrt(3))
+        assert statistic(values, ZERO).members == (1.0, 1.5)
+        assert statistic(values, ZERO).count == 4
+
+    def test_an_undefined_one_is_not_passed_over(self) -> None:
+        found = statistic([[1.0, 2.0], [NAN, NAN]], SKIP)
+        assert found.members[0] == 1.5
+        assert math.isnan(found.mean)
+        assert math.isnan(found.seeds_std)
+        assert found.count == 2
+
+    def test_a_lone_one_has_no_spread(self) -> None:
+        found = statistic([1.0, 2.0], SKIP)
+        assert found.members == ()
+        assert found.seeds_mean == found.mean
+        assert math.isnan(found.seeds_std)
+
+    @pytest.mark.parametrize(
+        ("values", "mean", "std"),
+        [([1.0, 3.0], 2.0, math.sqrt(2)), ([1.0], 1.0, NAN), ([], NAN, NAN)]
+        + [([1.0, bad], NAN, NAN) for bad in (NAN, math.inf)],
+        ids=str,
+    )
+    def test_over_seeds(self, values: list[float], mean: float, std: float) -> None:
+        assert over_seeds(values) == pytest.approx((mean, std), nan_ok=True)
 
 
 class TestAccumulator:

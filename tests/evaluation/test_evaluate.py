@@ -10,7 +10,7 @@ from tiny import DotsConfig, dots, experiment
 
 from slots import metrics
 from slots.config import ConfigError
-from slots.evaluation import Evaluation, EvaluationConfig, Evaluator, make_predict
+from slots.evaluation import Evaluation, EvaluationConfig, Evaluator, make_predict, merge
 from slots.evaluation.evaluate import METRICS
 from slots.experiment import build
 
@@ -135,6 +135,20 @@ def test_ignored_pixels_do_not_count(model: tuple[Any, Any], expected: Evaluatio
 def test_without_labels_only_pixels_are_compared(model: tuple[Any, Any]) -> None:
     found = evaluate(model, label_size=None)
     assert set(found.statistics) == PIXELS
+
+
+def test_members_are_merged_by_column(model: tuple[Any, Any], expected: Evaluation) -> None:
+    other = evaluate(model, "eval.seed=1")
+    found = merge([expected, other])
+    np.testing.assert_array_equal(found.per_example["index"], expected.per_example["index"])
+    assert list(found.statistics) == list(expected.statistics)
+    for name, statistic in found.statistics.items():
+        columns = [expected.per_example[name], other.per_example[name]]
+        np.testing.assert_array_equal(found.per_example[name], columns)
+        means = [one.statistics[name].mean for one in (expected, other)]
+        assert statistic.members == tuple(means)
+        assert statistic.mean == pytest.approx(sum(means) / 2)
+    assert merge([expected]) is expected
 
 
 class TestSettings:

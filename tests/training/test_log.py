@@ -51,6 +51,17 @@ class TestRecords:
     def test_are_none_where_there_is_no_file(self, tmp_path: Path) -> None:
         assert read_records(tmp_path / "metrics.jsonl") == []
 
+    def test_of_several_members(self, tmp_path: Path) -> None:
+        log = MetricsLog(tmp_path, LogConfig(), step=0)
+        log.write(1, "train", {"loss": {"mean": NAN, "std": NAN, "members": [0.5, NAN]}})
+        log.close()
+        (record,) = read_records(tmp_path / "metrics.jsonl")
+        assert record["loss"] == {"mean": None, "std": None, "members": [0.5, None]}
+        (events,) = (tmp_path / "tensorboard").iterdir()
+        data = events.read_bytes()
+        assert b"train/loss/0" in data
+        assert b"train/loss/1" not in data
+
     def test_go_to_tensorboard_too(self, tmp_path: Path) -> None:
         log = MetricsLog(tmp_path, LogConfig(), step=0)
         log.write(1, "train", {"loss": 0.5, "ari": {"mean": 0.1}, "undefined": None})
@@ -78,6 +89,10 @@ class TestProgress:
         assert line.endswith(" left")
         assert said == "hello"
         assert rates["images_per_second"] == pytest.approx(8 * rates["steps_per_second"])
+
+    def test_of_several_members(self, capsys: pytest.CaptureFixture[str]) -> None:
+        Progress(1000, 24, start=0).show(500, 0.25, 0.125)
+        assert "| loss 0.25000 ± 0.12500 |" in capsys.readouterr().err
 
     def test_stays_in_place_on_a_terminal(
         self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -18,11 +18,13 @@ class TestCurves:
         records.append({"step": 150, "loss": float("nan"), "loss_extra": -1.0})
         records.append({"step": 10, "eval": {"fg_ari": {"mean": 0.5, "stderr": 0.1, "count": 3}}})
         records.append({"step": 20, "eval": {"fg_ari": {"mean": 0.7, "stderr": 0.1, "count": 3}}})
-        records.append({"step": 20, "seeds": [1.0, 3.0], "mse": 2.0, "mse_std": 0.5})
+        records.append({"step": 20, "mse": 2.0, "mse_std": 0.5, "list": [1.0, 3.0]})
+        group = {"mean": 2.0, "stderr": 9.0, "seeds_std": 1.0, "members": [1.0, 3.0]}
+        records.append({"step": 20, "seeds": group})
         figure = visualize.training_curves(records)
         panels = {axes.get_title(): axes for axes in figure.axes}
         assert [*panels][:2] == ["loss", "loss extra"]
-        assert [*panels][2:] == ["eval/fg ari", "seeds", "mse", "learning rate"]
+        assert [*panels][2:] == ["eval/fg ari", "mse", "seeds", "learning rate"]
         assert panels["loss"].get_yscale() == "log"
         assert panels["loss extra"].get_yscale() == "linear"
         assert len(panels["loss"].lines) == 2  # the curve and its moving average
