@@ -12,14 +12,11 @@ this is for what each seed takes by itself.
 
 import argparse
 import json
-import os
-import platform
 import statistics
-import subprocess
 import time
 from pathlib import Path
 
-import jax
+from provenance import commit, machine
 
 import slots
 from slots import presets
@@ -67,19 +64,6 @@ def table(preset: str, rows: dict[int, dict[str, float]], command: str) -> str:
 def cell(name: str, value: float) -> str:
     digits = {"minutes": 1, "mse_mean": 5}.get(name, 4)
     return f"{value:.{digits}f}"
-
-
-def commit() -> str:
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], capture_output=True, text=True).stdout.strip()
-
-    changed = " with changes" if git("status", "--porcelain", "--untracked-files=no") else ""
-    return (git("rev-parse", "--short", "HEAD") or "unknown") + changed
-
-
-def machine() -> str:
-    device = jax.devices()[0].device_kind
-    return f"{device}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
 def main() -> None:

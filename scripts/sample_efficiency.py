@@ -1,0 +1,162 @@
+"""Slot Attention against Invariant Slot Attention with few and with unlimited training scenes.
+
+    python scripts/sample_efficiency.py                       all of it, or what is still missing
+    python scripts/sample_efficiency.py --data tetrominoes --methods slot_attention isa_ts
+    python scripts/sample_efficiency.py --share 0 2           every second condition, for two cores
+
+A condition is one run of several seeds in `runs/sample_efficiency/`; it goes on where it was
+stopped, and one that is finished is read back. Table and figure hold what is finished.
+"""
+
+import argparse
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from provenance import commit, machine
+
+import slots
+from slots import presets
+from slots.config import override
+from slots.training import read_records, use_compilation_cache
+
+DATA = {"tetrominoes": "Tetrominoes", "multi_dsprites": "Multi-dSprites"}
+METHODS = {
+    "slot_attention": ("Slot Attention", "slot_attention", []),
+    "isa_t": ("ISA-T", "invariant_slot_attention", ["model.module.variant=t"]),
+    "isa_ts": ("ISA-TS", "invariant_slot_attention", ["model.module.variant=ts"]),
+    "isa_tsr": ("ISA-TSR", "invariant_slot_attention", ["model.module.variant=tsr"]),
+}
+SHOWN = {"fg_ari": 3, "ari": 3, "mbo": 3, "mse_mean": 4}
+"""Metrics of the table and their digits."""
+FOLDER = Path("runs/sample_efficiency")
+COLORS = ("#777777", "#56b4e9", "#009e73", "#d55e00")
+
+
+@dataclasses.dataclass(frozen=True)
+class Condition:
+    """One method on one data set with so many training scenes (None: without end)."""
+
+    data: str
+    method: str
+    scenes: int | None
+
+    @property
+    def folder(self) -> Path:
+        """Of the run."""
+        return FOLDER / f"{self.data}-{self.method}-{self.scenes or 'unlimited'}"
+
+    def train(self, seeds: int, settings: list[str]) -> None:
+        """Trains the condition, or what is left of it, and notes how it was made."""
+        _, system, changes = METHODS[self.method]
+        scenes = "null" if self.scenes is None else self.scenes
+        config = override(
+            presets.load(f"{system}/{self.data}_cpu"),
+            [*changes, f"data.train_size={scenes}", f"train.seeds={seeds}", *settings],
+        )
+        note = self.folder / "made.json"
+        fresh = not self.folder.exists()
+        made: dict[str, Any] = {"commit": commit(), "machine": machine(), "settings": settings}
+        start = time.perf_counter()
+        slots.train(config, self.folder)
+        made["minutes"] = (time.perf_counter() - start) / 60 if fresh else None
+        note.write_text(json.dumps(made))
+
+    def result(self) -> dict[str, Any] | None:
+        """The last evaluation and how it was made; None where the run is not finished."""
+        note = self.folder / "made.json"
+        if not note.exists():
+            return None
+        last = [r for r in read_records(self.folder / "metrics.jsonl") if r["kind"] == "val"][-1]
+        return {**last, **json.loads(note.read_text())}
+
+
+def table(found: dict[Condition, dict[str, Any]]) -> str:
+    heads = ["data", "training scenes", "method", "seeds", *SHOWN, "minutes", "commit"]
+    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    for condition, result in found.items():
+        seeds = len(result["fg_ari"].get("members", [0]))
+        cells = [DATA[condition.data], condition.scenes or "unlimited"]
+        cells += [METHODS[condition.method][0], seeds]
+        for name, digits in SHOWN.items():
+            value = result[name]
+            mean, std = value["mean"], value.get("seeds_std")
+            cells.append(f"{mean:.{digits}f}" + (f" ± {std:.{digits}f}" if std else ""))
+        minutes = result["minutes"]
+        cells += ["–" if minutes is None else f"{minutes:.1f}", result["commit"]]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+def figure(found: dict[Condition, dict[str, Any]], path: Path) -> None:
+    """Foreground ARI against the number of scenes, mean ± std over seeds; dots are the seeds."""
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    sizes = [*sorted({c.scenes for c in found if c.scenes}), None]
+    panels = [d for d in DATA if any(c.data == d for c in found)]
+    drawing, axes = plt.subplots(
+        1, len(panels), figsize=(4.2 * len(panels), 3.4), squeeze=False, layout="constrained"
+    )
+    for data, cell in zip(panels, axes[0], strict=True):
+        for number, (method, (label, _, _)) in enumerate(METHODS.items()):
+            points = [
+                (place, found[c]["fg_ari"])
+                for place, scenes in enumerate(sizes)
+                if (c := Condition(data, method, scenes)) in found
+            ]
+            if not points:
+                continue
+            x = np.array([place for place, _ in points]) + 0.05 * (number - 1.5)
+            means = [value["mean"] for _, value in points]
+            spreads = [value.get("seeds_std") or 0 for _, value in points]
+            color = COLORS[number]
+            cell.errorbar(x, means, spreads, color=color, label=label, marker="o", capsize=3)
+            for place, (_, value) in zip(x, points, strict=True):
+                members = value.get("members", [])
+                cell.plot([place] * len(members), members, ".", color=color, ms=4, alpha=0.5)
+        cell.set_title(DATA[data], size=10)
+        cell.set_xticks(range(len(sizes)), [f"{s:,}" if s else "unlimited" for s in sizes])
+        cell.set(xlabel="training scenes", ylabel="foreground ARI")
+        cell.spines[["top", "right"]].set_visible(False)
+        cell.grid(axis="y", color="#dddddd", linewidth=0.6)
+        cell.set_axisbelow(True)
+    axes[0, -1].legend(frameon=False, fontsize=8)
+    drawing.savefig(path, dpi=130)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA))
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--scenes", type=int, nargs="+", default=[512, 0], help="0: unlimited")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", dest="settings")
+    parser.add_argument("--share", type=int, nargs=2, default=(0, 1), metavar=("I", "OF"))
+    parser.add_argument("--out", type=Path, default=Path("docs/results/sample_efficiency"))
+    options = parser.parse_args()
+    use_compilation_cache()
+    conditions = [
+        Condition(data, method, scenes or None)
+        for data in options.data
+        for scenes in options.scenes
+        for method in options.methods
+    ]
+    share, of = options.share
+    for condition in conditions[share::of]:
+        if condition.result() is None:
+            print(f"{condition.folder}", flush=True)
+            condition.train(options.seeds, options.settings)
+    found = {c: result for c in conditions if (result := c.result()) is not None}
+    if found:
+        print(table(found))
+        options.out.with_suffix(".txt").write_text(table(found) + "\n")
+        figure(found, options.out.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()
