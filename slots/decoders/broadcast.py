@@ -10,7 +10,14 @@ from typing_extensions import override
 
 from slots.config import ConfigError
 from slots.decoders.base import Decoder, DecoderConfig, Mixture
-from slots.nn import Conv, PositionEmbedding, PositionKind, grid_positions, slot_positions
+from slots.nn import (
+    Conv,
+    PositionEmbedding,
+    PositionKind,
+    conv_same_constant,
+    grid_positions,
+    slot_positions,
+)
 from slots.types import Reconstruction, Slots
 
 
@@ -78,19 +85,27 @@ class Broadcast(Decoder):
             convs.append(Conv(features, out, size, stride=stride, transpose=stride > 1, rngs=rngs))
             features = out
         self.convs = nnx.List(convs)
+        self.split = config.strides[:1] == (1,) and min(self.grid) >= config.kernel_size
         self.output = Conv(features, channels + 1, config.output_kernel_size, rngs=rngs)
         self.mixture = Mixture(channels, background=config.background)
 
     @override
     def __call__(self, slots: Slots) -> Reconstruction:
         positions = slot_positions(grid_positions(*self.grid), slots, self.scale_factor)
-        x = slots.vectors[:, :, None] + self.position(positions)
-        return self.mixture(self._draw(x), slots)
-
-    def _draw(self, x: Float[Array, "b k n s"]) -> Float[Array, "b k h w c1"]:
-        leading = x.shape[:2]
-        x = x.reshape(-1, *self.grid, x.shape[-1])  # slots are drawn alone: part of the batch
-        for conv in self.convs:
+        x = jax.nn.relu(self._first(slots.vectors, self.position(positions)))
+        for conv in list(self.convs)[1:]:
             x = jax.nn.relu(conv(x))
         x = self.output(x)
-        return x.reshape(*leading, *x.shape[1:])
+        return self.mixture(x.reshape(*slots.vectors.shape[:2], *x.shape[1:]), slots)
+
+    def _first(
+        self, vectors: Float[Array, "b k s"], code: Float[Array, "b1 k1 n s"]
+    ) -> Float[Array, "bk h w c"]:
+        first, width = self.convs[0], vectors.shape[-1]
+        # Slots are drawn alone, so they are part of the batch from here on.
+        if code.shape[:2] != (1, 1) or not self.split:
+            return first((vectors[:, :, None] + code).reshape(-1, *self.grid, width))
+        # The first layer is linear, so slot and position go through it apart: positions once for
+        # all slots, and a slot, the same at every place, at the few places that the border makes.
+        slots = conv_same_constant(vectors.reshape(-1, width), first.kernel[...], self.grid)
+        return slots + first(code.reshape(1, *self.grid, width))

@@ -1,6 +1,6 @@
 """Layers with no opinion about objects."""
 
-from slots.nn.conv import Conv, conv_same, conv_transpose_same
+from slots.nn.conv import Conv, conv_same, conv_same_constant, conv_transpose_same
 from slots.nn.frames import (
     Limit,
     Part,
@@ -35,6 +35,7 @@ __all__ = [
     "PositionEmbedding",
     "PositionKind",
     "conv_same",
+    "conv_same_constant",
     "conv_transpose_same",
     "encode_positions",
     "estimate_frames",

@@ -75,6 +75,26 @@ def conv_same(
     return _convolve(x, kernel, (paddings[0], paddings[1]))
 
 
+def conv_same_constant(
+    x: Float[Array, "b i"], kernel: Float[Array, "kh kw i o"], size: tuple[int, int]
+) -> Float[Array, "b h w o"]:
+    """`conv_same` of pictures that hold `x` at every one of their `size` (h, w) places.
+
+    Only the zero padding tells places apart, and a picture of the kernel's size has every kind of
+    border and one place of the interior, which is then repeated. Sides are no smaller than the
+    kernel's.
+    """
+    sides = kernel.shape[:2]
+    small = jnp.broadcast_to(x[:, None, None], (len(x), *sides, x.shape[-1]))
+    y = conv_same(small, kernel)
+    for axis, (side, wanted) in enumerate(zip(sides, size, strict=True), start=1):
+        before = (side - 1) // 2
+        top, middle, bottom = jnp.split(y, (before, before + 1), axis=axis)
+        middle = jnp.repeat(middle, wanted - side + 1, axis=axis)
+        y = jnp.concatenate([top, middle, bottom], axis=axis)
+    return y
+
+
 def conv_transpose_same(
     x: Float[Array, "b h w i"], kernel: Float[Array, "kh kw i o"], stride: int
 ) -> Float[Array, "b h2 w2 o"]:

@@ -279,3 +279,31 @@ def test_product_adds_slot_times_position():
 def test_impossible_settings(build, message):
     with pytest.raises(ConfigError, match=message):
         build()
+
+
+@pytest.mark.parametrize("shape", [(5, 7, 3), (9, 5, 1)])
+def test_the_first_convolution_of_slot_and_position_apart_is_the_same_function(shape):
+    decoder = make(BROADCAST, shape=shape, kernel_size=5)
+    assert decoder.split
+    graphdef, params = nnx.split(decoder)
+    decoder.split = False
+    plain = nnx.graphdef(decoder)
+
+    def both(params, vectors):
+        def loss(params, vectors, graphdef):
+            drawn = nnx.merge(graphdef, params)(Slots(vectors=vectors))
+            return jnp.square(drawn.output).sum(), drawn
+
+        compute = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
+        return compute(params, vectors, graphdef), compute(params, vectors, plain)
+
+    apart, together = map(jax.tree.leaves, quick_jit(both)(params, vectors()))
+    assert len(apart) == len(together)
+    for a, b in zip(apart, together, strict=True):
+        assert_allclose(a, b, rtol=1e-5, atol=1e-5 * float(np.abs(b).max()))
+
+
+def test_a_picture_smaller_than_the_kernel_is_drawn_the_plain_way():
+    decoder = make(BROADCAST, shape=(4, 9, 3), kernel_size=5)
+    assert not decoder.split
+    assert draw(decoder, Slots(vectors=vectors())).output.shape == (B, 4, 9, 3)

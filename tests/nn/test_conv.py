@@ -8,7 +8,7 @@ from contracts.filled import quick_jit
 from flax import nnx
 from numpy.testing import assert_allclose, assert_array_equal
 
-from slots.nn import Conv, conv_same, conv_transpose_same
+from slots.nn import Conv, conv_same, conv_same_constant, conv_transpose_same
 
 NUMBERS = ("NHWC", "HWIO", "NHWC")
 
@@ -108,3 +108,27 @@ def test_layer_without_bias():
     conv = Conv(2, 3, 1, use_bias=False, rngs=nnx.Rngs(0))
     assert conv.bias is None
     assert_array_equal(conv(jnp.zeros((1, 2, 2, 2))), np.zeros((1, 2, 2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel"), [((9, 7), (5, 5)), ((6, 5), (4, 2)), ((3, 8), (3, 1)), ((5, 5), (5, 5))]
+)
+def test_constant_pictures_convolve_as_any_other(size, kernel):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.standard_normal((3, 2)), jnp.float32)
+    weights = jnp.asarray(rng.standard_normal((*kernel, 2, 4)), jnp.float32)
+    cotangent = jnp.asarray(rng.standard_normal((3, *size, 4)), jnp.float32)
+
+    def plain(x, weights):
+        pictures = jnp.broadcast_to(x[:, None, None], (len(x), *size, x.shape[-1]))
+        return conv_same(pictures, weights)
+
+    def both(x, weights):
+        found = []
+        for function in (lambda x, w: conv_same_constant(x, w, size), plain):
+            y, pull = jax.vjp(function, x, weights)
+            found.append((y, *pull(cotangent)))
+        return found
+
+    for a, b in zip(*quick_jit(both)(x, weights), strict=True):
+        assert_allclose(a, b, rtol=0, atol=1e-6 * float(np.abs(b).max()))
