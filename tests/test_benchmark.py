@@ -18,6 +18,7 @@ from scripts.benchmark.table import section  # noqa: E402
 from scripts.benchmark.timing import Result, measure  # noqa: E402
 from slots import ConfigError, build  # noqa: E402
 from slots.config import override  # noqa: E402
+from slots.modules import InvariantSlotAttentionConfig  # noqa: E402
 
 PARITY = Path(os.environ.get("SLOTS_PARITY", ROOT.parent / "shared" / "data" / "parity"))
 needs_torch = pytest.mark.skipif(
@@ -61,13 +62,23 @@ def test_parts_of_the_step():
 
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_rows_name_presets_and_settings_that_exist(name):
-    if CASES[name].missing:
-        pytest.skip(CASES[name].missing)
     assert CASES[name].config.model.num_slots
 
 
+FRAMES = ["model.initializer=frames", "model.module=invariant_slot_attention"]
+COORDINATES = ["model.encoder.head.position=none", "model.decoder.position=coordinates"]
+
+
 @needs_torch
-@pytest.mark.parametrize("settings", [[], ["model.decoder.background=true"]])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        [],
+        ["model.decoder.background=true"],
+        *([*COORDINATES, *FRAMES, f"model.module.variant={kind}"] for kind in ("t", "ts", "tsr")),
+    ],
+    ids=["plain", "background", "t", "ts", "tsr"],
+)
 def test_sides_agree_on_small_models(settings):
     from scripts.benchmark.agreement import check
 
@@ -87,6 +98,7 @@ def test_disagreement_is_found(monkeypatch):
     from scripts.benchmark import agreement
 
     monkeypatch.setattr(agreement, "OUTPUTS", 1e-12)
+    monkeypatch.setattr(agreement, "ROUNDING", 0)
     with pytest.raises(agreement.DisagreementError, match="differs by"):
         agreement.check(build(override(TINY.config, ["mesh.data=1"])))
 
@@ -116,16 +128,16 @@ def test_plain_invariant_slot_attention_gives_the_stored_answers(kind):
     def double(name):
         return torch.tensor(stored[name].astype(np.float64))
 
-    class Settings:
-        num_iterations = int(stored["hyper/num_iterations"])
-        layer_norm_epsilon, epsilon = 1e-6, 1e-8
-        mlp_hidden = int(stored["hyper/mlp_size"])
-        grid_hidden = int(stored["hyper/grid_encoder_hidden"])
-
+    config = InvariantSlotAttentionConfig(
+        variant=kind,
+        num_iterations=int(stored["hyper/num_iterations"]),
+        mlp_hidden=int(stored["hyper/mlp_size"]),
+        grid_hidden=int(stored["hyper/grid_encoder_hidden"]),
+    )
     tokens = double("in/inputs")
     width = stored["out/slots"].shape[-1]
     factor = float(stored.get("hyper/scales_factor", 1.0))
-    module = InvariantSlotAttention(Settings, tokens.shape[-1] - 2, width, factor).double()
+    module = InvariantSlotAttention(config, tokens.shape[-1] - 2, width, factor).double()
     parameters = reference_parameters(module)
     with torch.no_grad():
         for name, view in parameters.items():
@@ -159,7 +171,7 @@ def reference_parameters(module, gradients=False):
     ours = views(module, (lambda p: p.grad) if gradients else (lambda p: p.data))
     found = {}
 
-    def take(part, source, rename=None):
+    def take(part, source):
         leaves = ours
         for key in part.split("/"):
             leaves = leaves[key]
@@ -172,10 +184,10 @@ def reference_parameters(module, gradients=False):
         "key": "general_dense_k_0",
         "value": "general_dense_v_0",
         "query": "general_dense_q_0",
-        "grid": "dense_gp_0",
-        "grid_norm": "MLP_0/LayerNorm_0",
-        "grid_mlp/first": "MLP_0/dense_mlp_0",
-        "grid_mlp/second": "MLP_0/dense_mlp_1",
+        "grid_encoder/projection": "dense_gp_0",
+        "grid_encoder/norm": "MLP_0/LayerNorm_0",
+        "grid_encoder/mlp/first": "MLP_0/dense_mlp_0",
+        "grid_encoder/mlp/second": "MLP_0/dense_mlp_1",
         "norm_mlp": "MLP_1/LayerNorm_0",
         "mlp/first": "MLP_1/dense_mlp_0",
         "mlp/second": "MLP_1/dense_mlp_1",

@@ -5,9 +5,6 @@ import dataclasses
 from slots import presets
 from slots.config import override
 from slots.experiment import ExperimentConfig
-from slots.modules import SlotModuleConfig
-
-INVARIANT = "invariant_slot_attention"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,43 +14,36 @@ class Case:
     title: str
     preset: str
     settings: tuple[str, ...] = ()
-    frames: str = ""
-    """What slots carry beside their vectors: "", "t" (position), "ts" (scale), "tsr" (rotation)."""
+    priced: bool = False
+    """Whether the table says what its step costs beside that of `isa_baseline`."""
 
     @property
     def config(self) -> ExperimentConfig:
         return override(presets.load(self.preset), list(self.settings))
 
-    @property
-    def missing(self) -> str | None:
-        """Why this case can't be run yet, as a sentence."""
-        if self.frames and INVARIANT not in SlotModuleConfig.kinds:
-            return f"`slots` has no module `{INVARIANT}` yet."
-        return None
 
-
-def _invariant(frames: str) -> Case:
-    # Absolute positions would defeat the frames. Encoder, decoder, tokens and slots stay those of
-    # `isa_baseline`, so that the ratio of the two steps is the price of the slot module.
-    return Case(
-        f"Invariant Slot Attention ({frames.upper()}), same encoder, decoder, tokens and slots",
-        "slot_attention/tetrominoes",
-        (
-            *_BASELINE,
-            f"model.module={INVARIANT}",
-            "model.initializer=frames",
-            f"model.initializer.scale={str('s' in frames).lower()}",
-            f"model.initializer.rotation={str('r' in frames).lower()}",
-        ),
-        frames,
-    )
-
-
+# Absolute positions in the tokens would defeat the frames. The rows with frames change the slot
+# module and the first slots alone, so that the ratio of two steps is the price of the module.
 _BASELINE = (
     "train.batch_size=32",
     "model.encoder.head.position=none",
     "model.decoder.position=coordinates",
 )
+
+
+def _invariant(variant: str) -> Case:
+    return Case(
+        f"Invariant Slot Attention ({variant.upper()}), batch 32",
+        "slot_attention/tetrominoes",
+        (
+            *_BASELINE,
+            "model.initializer=frames",
+            "model.module=invariant_slot_attention",
+            f"model.module.variant={variant}",
+        ),
+        priced=True,
+    )
+
 
 CASES = {
     "paper": Case(
@@ -65,7 +55,7 @@ CASES = {
         "Slot Attention, Tetrominoes, compact demo, batch 16", "slot_attention/tetrominoes_cpu"
     ),
     "isa_baseline": Case(
-        "Slot Attention with the encoder and decoder of the rows below",
+        "Slot Attention, encoder and decoder as in the rows below, batch 32",
         "slot_attention/tetrominoes",
         _BASELINE,
     ),

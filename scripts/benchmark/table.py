@@ -54,7 +54,8 @@ def section(title: str, results: Mapping[str, Result], agreement: str) -> list[s
         if "planned" in facts:
             memory += f" (XLA plans {facts['planned']:.0f})"
         compiling = f"{facts['compile']:.0f}" if facts["compile"] else ""
-        note = facts.get("layout", "")
+        device = "" if facts["device"] == "cpu" else facts["device"]
+        note = ", ".join(filter(None, (facts.get("note"), device)))
         lines.append(f"| {label(side)} | {time} | {ratio} | {memory} | {compiling} | {note} |")
     return [*lines, ""]
 

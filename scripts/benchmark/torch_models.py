@@ -17,8 +17,8 @@ from slots.config import ConfigError
 from slots.decoders import BroadcastConfig, MLPDecoderConfig
 from slots.encoders import CNNConfig, TokenHeadConfig, WindowsConfig
 from slots.experiment import ExperimentConfig
-from slots.initializers import GaussianConfig
-from slots.modules import SlotAttentionConfig
+from slots.initializers import FramesInitializerConfig, GaussianConfig, LearnedConfig
+from slots.modules import InvariantSlotAttentionConfig, SlotAttentionConfig
 
 
 class Frames(NamedTuple):
@@ -196,12 +196,29 @@ class Gaussian(nn.Module):
 
 
 class Learned(nn.Module):
-    def __init__(self, config: Any, num_slots: int, slot_dim: int):
+    def __init__(self, config: LearnedConfig, num_slots: int, slot_dim: int):
         super().__init__()
-        self.vectors = nn.Parameter(torch.randn(num_slots, slot_dim))
+        self.vectors = nn.Parameter(config.scale * torch.randn(num_slots, slot_dim))
 
     def forward(self, tokens: Tensor, noise: Tensor | None) -> Tensor:
         return self.vectors.expand(len(tokens), -1, -1)
+
+
+class FramesInitializer(nn.Module):
+    """Vectors of another initializer; frames are drawn by `draw_frames`."""
+
+    def __init__(self, config: FramesInitializerConfig, num_slots: int, slot_dim: int):
+        super().__init__()
+        refuse_unless(
+            {config.position, config.scale, config.rotation} == {"random"}
+            and (config.scale_mean, config.scale_std or 0.1, config.one_noise) == (0.1, 0.1, False)
+            and type(config.content) in (GaussianConfig, LearnedConfig),
+            "this model.initializer",
+        )
+        self.content = INITIALIZERS[type(config.content)](config.content, num_slots, slot_dim)
+
+    def forward(self, tokens: Tensor, noise: Tensor | None) -> Tensor:
+        return self.content(tokens, noise)
 
 
 class SlotModule(nn.Module):
@@ -259,6 +276,19 @@ class SlotAttention(SlotModule):
         return slots, frames
 
 
+class GridEncoder(nn.Module):
+    """E(x + r W + b): features with the code of a place, through a pre-norm perceptron."""
+
+    def __init__(self, features: int, hidden: int, epsilon: float):
+        super().__init__()
+        self.projection = nn.Linear(2, features)
+        self.norm = nn.LayerNorm(features, eps=epsilon)
+        self.mlp = MLP(features, hidden, features)
+
+    def forward(self, features: Tensor, code: Tensor) -> Tensor:
+        return self.mlp(self.norm(features + code))
+
+
 class InvariantSlotAttention(SlotModule):
     """Biza et al. 2023 as written: keys and values of each slot, [B,K,N,D], in every round.
 
@@ -266,12 +296,28 @@ class InvariantSlotAttention(SlotModule):
     ½ atan2(2 c_xy, c_xx - c_yy), wrapped into ±45°.
     """
 
-    def __init__(self, config: Any, features: int, slot_dim: int, scale_factor: float):
+    def __init__(
+        self,
+        config: InvariantSlotAttentionConfig,
+        features: int,
+        slot_dim: int,
+        scale_factor: float,
+    ):
+        refuse_unless(
+            config.variant != "none"
+            and config.mlp_hidden > 0
+            and config.temperature == 1
+            and config.position_in_values
+            and config.init_with_fixed_scale is None
+            and not (config.absolute or config.zero_position_init or config.stop_gradient)
+            and not (config.append_statistics or config.mix_slots or config.grid_in_features)
+            and config.rotation_limit == 45
+            and config.gradient == "full",
+            "this model.module",
+        )
         super().__init__(config, features, slot_dim)
         self.scale_factor = scale_factor
-        self.grid = nn.Linear(2, slot_dim)
-        self.grid_norm = nn.LayerNorm(slot_dim, eps=config.layer_norm_epsilon)
-        self.grid_mlp = MLP(slot_dim, config.grid_hidden, slot_dim)
+        self.grid_encoder = GridEncoder(slot_dim, config.grid_hidden, config.layer_norm_epsilon)
 
     def forward(
         self, tokens: Tensor, slots: Tensor, frames: Frames | None, positions: Tensor
@@ -281,11 +327,12 @@ class InvariantSlotAttention(SlotModule):
         k, v = self.key(tokens)[:, None], self.value(tokens)[:, None]
         frames = frames._replace(position=frames.position.clamp(-1, 1))
         if frames.scale is not None:
-            frames = frames._replace(scale=frames.scale.clamp(0.001, 2.0))
+            frames = frames._replace(scale=self.clip(frames.scale))
         rounds = self.config.num_iterations + 1
         for i in range(rounds):
-            code = self.grid(relative(positions, frames, self.scale_factor))
-            keys, values = (self.grid_mlp(self.grid_norm(x + code)) for x in (k, v))
+            seen = relative(positions, frames, self.scale_factor)
+            code = self.grid_encoder.projection(seen)
+            keys, values = self.grid_encoder(k, code), self.grid_encoder(v, code)
             q = self.query(self.norm_slots(slots)) * slots.shape[-1] ** -0.5
             attention = torch.einsum("bkd,bknd->bkn", q, keys).softmax(dim=1)
             weights = attention / (attention.sum(dim=-1, keepdim=True) + self.config.epsilon)
@@ -311,8 +358,11 @@ class InvariantSlotAttention(SlotModule):
             away = into_frame(away, rotation)
         if old.scale is not None:
             spread = ((weights + self.config.epsilon)[..., None] * away.square()).sum(dim=2)
-            scale = spread.sqrt().clamp(0.001, 2.0)
+            scale = self.clip(spread.sqrt())
         return Frames(position, scale, rotation)
+
+    def clip(self, scale: Tensor) -> Tensor:
+        return scale.clamp(self.config.min_scale, self.config.max_scale)
 
 
 def draw_frames(kind: str, like: Tensor) -> Frames | None:
@@ -436,6 +486,11 @@ class MLPDecoder(nn.Module):
 # --- the autoencoder -----------------------------------------------------------------------------
 
 ENCODERS: dict[type, type[nn.Module]] = {CNNConfig: CNN, WindowsConfig: Windows}
+INITIALIZERS: dict[type, type[nn.Module]] = {
+    FramesInitializerConfig: FramesInitializer,
+    GaussianConfig: Gaussian,
+    LearnedConfig: Learned,
+}
 DECODERS: dict[type, type[nn.Module]] = {BroadcastConfig: Broadcast, MLPDecoderConfig: MLPDecoder}
 
 
@@ -445,15 +500,13 @@ class Autoencoder(nn.Module):
     Args:
         config: our experiment.
         image_shape: (H, W, C).
-        frames: what slots carry beside their vectors: "", "t", "ts" or "tsr".
     """
 
-    def __init__(
-        self, config: ExperimentConfig, image_shape: tuple[int, int, int], frames: str = ""
-    ):
+    def __init__(self, config: ExperimentConfig, image_shape: tuple[int, int, int]):
         super().__init__()
         model: Any = config.model
-        self.symmetric, self.frames = model.pixel_range == "symmetric", frames
+        self.symmetric = model.pixel_range == "symmetric"
+        self.frames = ""
         self.weights = {term.kind: term.weight for term in config.objectives}
         refuse_unless(
             set(self.weights) <= {"reconstruction", "component_error"}
@@ -463,10 +516,12 @@ class Autoencoder(nn.Module):
         refuse_unless(type(model.encoder) in ENCODERS, f"model.encoder={model.encoder.kind}")
         refuse_unless(type(model.decoder) in DECODERS, f"model.decoder={model.decoder.kind}")
         self.encoder = ENCODERS[type(model.encoder)](model.encoder, image_shape)
-        initializer = Gaussian if isinstance(model.initializer, GaussianConfig) else Learned
-        self.initializer = initializer(model.initializer, model.num_slots, model.slot_dim)
+        own = type(model.initializer)
+        refuse_unless(own in INITIALIZERS, f"model.initializer={model.initializer.kind}")
+        self.initializer = INITIALIZERS[own](model.initializer, model.num_slots, model.slot_dim)
         features = self.encoder.head.features
-        if frames:
+        if isinstance(model.module, InvariantSlotAttentionConfig):
+            self.frames = model.module.variant
             self.module = InvariantSlotAttention(
                 model.module, features, model.slot_dim, model.scale_factor
             )

@@ -106,7 +106,7 @@ class Torch:
         self.before = resident()
         config = case.config
         shape = config.data.make().image_shape
-        self.model = Autoencoder(config, shape, case.frames).to(self.device)
+        self.model = Autoencoder(config, shape).to(self.device)
         self.pixels = torch.rand(config.train.batch_size, shape[2], *shape[:2], device=self.device)
         rule = config.optimizer
         self.clip = rule.clip_norm
@@ -128,7 +128,7 @@ class Torch:
             "compile": time.perf_counter() - start if compiled else 0.0,
             "device": name,
             "versions": {"torch": torch.__version__},
-            "layout": layout,
+            "note": layout,
         }
 
     def choose_layout(self) -> str:
@@ -172,10 +172,12 @@ class Torch:
 
 
 def make(side: str, case: Case, threads: int) -> Ours | Torch:
-    if side.startswith("ours"):
-        _, _, devices = side.partition("/")
+    name, _, devices = side.partition("/")
+    if name == "ours":
         return Ours(case, int(devices or 1))
-    return Torch(case, threads, compiled=side == "torch.compile")
+    if name not in ("torch", "torch.compile"):
+        raise ValueError(f"There is no side {side!r}.")
+    return Torch(case, threads, compiled=name == "torch.compile")
 
 
 def answer(job: dict[str, Any], channel: Any) -> None:
@@ -190,7 +192,7 @@ def answer(job: dict[str, Any], channel: Any) -> None:
         from scripts.benchmark.agreement import check
         from slots.experiment import build
 
-        say(**check(build(case.config), case.frames))
+        say(**check(build(case.config)))
         return
     if side == "breakdown":
         from scripts.benchmark.breakdown import breakdown
