@@ -39,7 +39,7 @@ class Side:
     """A child process that answers one line of JSON with one line."""
 
     def __init__(self, job: Mapping[str, Any], threads: int, environment: Mapping[str, str]):
-        cores = sorted(os.sched_getaffinity(0))[:threads]
+        cores = sorted(os.sched_getaffinity(0))[-threads:]  # the first is where others pin
 
         def settle() -> None:
             os.sched_setaffinity(0, cores)  # XLA makes as many threads as it may use cores
