@@ -3,9 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
+# PyTorch is not in constraints.txt: a lock for every platform would list its CUDA stack. An exact pin
+# also finds a CPU build where the index has one; TORCH=torch takes the newest.
+TORCH ?= torch==2.13.0
 RUN ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: demo test test-all lint notebooks lock clean
+.PHONY: demo test test-all lint bench notebooks lock clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/.core: pyproject.toml constraints.txt
@@ -33,8 +36,12 @@ lint: $(VENV)/.dev  ## formatting, lints, types
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
+bench: $(VENV)/.core  ## time training steps against plain PyTorch (wants a quiet machine)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]' '$(TORCH)'
+	$(BIN)/python -m scripts.benchmark --out docs/benchmarks.md
+
 lock: $(VENV)/.dev  ## renew constraints.txt (wants uv)
-	uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-header --no-annotate \
+	uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra tensorboard --no-header --no-annotate \
 		--output-file constraints.txt pyproject.toml
 
 clean:  ## remove the virtual environment and caches

@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 from typing_extensions import override
@@ -14,6 +15,8 @@ from slots.nn import (
     Conv,
     PositionEmbedding,
     PositionKind,
+    conv_same,
+    conv_transpose_same,
     grid_positions,
     kernel_init,
     slot_positions,
@@ -106,13 +109,28 @@ class Broadcast(Decoder):
     @override
     def __call__(self, slots: Slots) -> Reconstruction:
         positions = slot_positions(grid_positions(*self.grid), slots, self.scale_factor)
-        x = slots.vectors[:, :, None] + self.position(positions)
-        return self.mixture(self._draw(x), slots)
-
-    def _draw(self, x: Float[Array, "b k n s"]) -> Float[Array, "b k h w c1"]:
-        leading = x.shape[:2]
-        x = x.reshape(-1, *self.grid, x.shape[-1])  # slots are drawn alone: part of the batch
-        for conv in self.convs:
+        x = jax.nn.relu(self._first(slots.vectors, positions))
+        for conv in list(self.convs)[1:]:
             x = jax.nn.relu(conv(x))
         x = self.output(x)
-        return x.reshape(*leading, *x.shape[1:])
+        return self.mixture(x.reshape(*slots.vectors.shape[:2], *x.shape[1:]), slots)
+
+    def _first(
+        self, vectors: Float[Array, "b k s"], positions: Float[Array, "b1 k1 n 2"]
+    ) -> Float[Array, "bk h w c"]:
+        """The first layer of slots plus position codes; slots are part of the batch from here on.
+
+        It is linear, so both go through it apart: a slot is the same at every place, and a code has
+        two to a dozen channels before its projection, which joins the kernel. Where slots have no
+        frames, places are moreover the same for all.
+        """
+        first, width = self.convs[0], vectors.shape[-1]
+        if min(self.grid) < len(first.kernel[...]):
+            x = vectors[:, :, None] + self.position(positions)
+            return first(x.reshape(-1, *self.grid, width))
+        same = vectors + jnp.expand_dims(self.position.bias, (0, 1))
+        code, projection = self.position.code(positions), self.position.projection.kernel[...]
+        kernel = jnp.einsum("hwio,pi->hwpo", first.kernel[...], projection)
+        convolve = conv_transpose_same if first.transpose else conv_same
+        places = convolve(code.reshape(-1, *self.grid, code.shape[-1]), kernel, first.stride)
+        return first.constant(same.reshape(-1, width), self.grid) + places

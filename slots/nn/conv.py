@@ -119,3 +119,20 @@ class Conv(nnx.Module):
         convolve = conv_transpose_same if self.transpose else conv_same
         y = convolve(x, self.kernel[...], self.stride)
         return y if self.bias is None else y + self.bias[...][None, None, None]
+
+    def constant(self, x: Float[Array, "b i"], size: tuple[int, int]) -> Float[Array, "b h2 w2 o"]:
+        """What becomes of pictures of `size` (h, w) that hold `x` at every place.
+
+        Only the border tells places apart, and a picture of the kernel's size has every kind of
+        border and one place in the middle, which is then repeated. For stride 1 or transposed;
+        sides are no smaller than the kernel's.
+        """
+        side = len(self.kernel[...])
+        y = self(jnp.broadcast_to(x[:, None, None], (len(x), side, side, x.shape[-1])))
+        before = (side - 1) // 2 * self.stride
+        for axis, wanted in enumerate(size, start=1):
+            top, middle, bottom = jnp.split(y, (before, before + self.stride), axis=axis)
+            repeats = [1] * 4
+            repeats[axis] = wanted - side + 1
+            y = jnp.concatenate([top, jnp.tile(middle, repeats), bottom], axis=axis)
+        return y

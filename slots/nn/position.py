@@ -83,5 +83,16 @@ class PositionEmbedding(nnx.Module):
 
     def __call__(self, positions: Float[Array, "*b 2"]) -> Float[Array, "*b d"]:
         """Projected code of positions (y, x) in [-1, 1]."""
+        return self.projection(self.code(positions))
+
+    @property
+    def bias(self) -> Float[Array, "d"]:
+        """What the projection adds."""
+        bias = self.projection.bias
+        assert bias is not None
+        return bias[...]
+
+    def code(self, positions: Float[Array, "*b 2"]) -> Float[Array, "*b p"]:
+        """The code before its projection."""
         code = encode_positions(positions, self.kind, self.octaves)
-        return self.projection(code.astype(self.projection.kernel[...].dtype))
+        return code.astype(self.projection.kernel[...].dtype)

@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from slots.config import ConfigError
 from slots.decoders import BroadcastConfig, MLPDecoderConfig
+from slots.nn import grid_positions, rotation_matrix, slot_positions
 from slots.types import Frames, Slots
 
 B, K, S = 2, 3, 4
@@ -279,3 +280,44 @@ def test_product_adds_slot_times_position():
 def test_impossible_settings(build, message):
     with pytest.raises(ConfigError, match=message):
         build()
+
+
+@pytest.mark.parametrize("parts", ["", "position", "position scale rotation"])
+@pytest.mark.parametrize(
+    ("shape", "stride", "position"),
+    [((5, 7, 3), 1, "linear"), ((14, 10, 1), 2, "coordinates"), ((4, 9, 3), 1, "fourier")],
+)
+def test_slot_and_position_go_apart_through_the_first_convolution(shape, stride, position, parts):
+    """The same function, with the same gradients, as of their sum; (4, 9) is taken whole."""
+    decoder = make(BROADCAST, shape=shape, strides=(stride, 1), kernel_size=5, position=position)
+    graphdef, params = nnx.split(decoder)
+    rng = np.random.default_rng(1)
+    pose = {
+        "position": jnp.asarray(rng.uniform(-0.5, 0.5, (B, K, 2)), jnp.float32),
+        "scale": jnp.asarray(rng.uniform(0.3, 1, (B, K, 2)), jnp.float32),
+        "rotation": rotation_matrix(jnp.asarray(rng.uniform(-0.7, 0.7, (B, K)), jnp.float32)),
+    }
+    frames = Frames(**{name: pose[name] for name in parts.split()}) if parts else None
+
+    def apart(params, slots):
+        decoder = nnx.merge(graphdef, params)
+        return decoder._first(
+            slots.vectors, slot_positions(grid_positions(*decoder.grid), slots, 1.0)
+        )
+
+    def together(params, slots):
+        decoder = nnx.merge(graphdef, params)
+        places = slot_positions(grid_positions(*decoder.grid), slots, 1.0)
+        x = slots.vectors[:, :, None] + decoder.position(places)
+        return decoder.convs[0](x.reshape(-1, *decoder.grid, S))
+
+    @quick_jit
+    def both(params, slots):
+        found = []
+        for function in (apart, together):
+            y, pull = jax.vjp(function, params, slots)
+            found.append(jax.tree.leaves((y, pull(jnp.cos(y)))))
+        return found
+
+    for a, b in zip(*both(params, Slots(vectors=vectors(), frames=frames)), strict=True):
+        assert_allclose(a, b, atol=2e-6 * max(1, float(np.abs(b).max())))

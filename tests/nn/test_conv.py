@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contracts.filled import quick_jit
+from contracts.filled import filled, quick_jit
 from flax import nnx
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -108,3 +108,35 @@ def test_layer_without_bias():
     conv = Conv(2, 3, 1, use_bias=False, rngs=nnx.Rngs(0))
     assert conv.bias is None
     assert_array_equal(conv(jnp.zeros((1, 2, 2, 2))), np.zeros((1, 2, 2, 3)))
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 4])
+@pytest.mark.parametrize("kernel", [1, 2, 3, 4, 5])
+def test_constant_pictures_convolve_as_any_other(kernel, stride):
+    """Results and gradients, for pictures from the kernel's own size on."""
+    options = {"stride": stride, "transpose": stride > 1}
+    conv = filled(lambda rngs: Conv(2, 3, kernel, **options, rngs=rngs))
+    graphdef, params = nnx.split(conv)
+    size = (kernel + 3, kernel)
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.standard_normal((3, 2)), jnp.float32)
+    shape = (3, stride * size[0], stride * size[1], 3)
+    cotangent = jnp.asarray(rng.standard_normal(shape), jnp.float32)
+
+    def quick(params, x):
+        return nnx.merge(graphdef, params).constant(x, size)
+
+    def plain(params, x):
+        pictures = jnp.broadcast_to(x[:, None, None], (len(x), *size, x.shape[-1]))
+        return nnx.merge(graphdef, params)(pictures)
+
+    @quick_jit
+    def both(params, x):
+        found = []
+        for function in (quick, plain):
+            y, pull = jax.vjp(function, params, x)
+            found.append(jax.tree.leaves((y, pull(cotangent))))
+        return found
+
+    for a, b in zip(*both(params, x), strict=True):
+        assert_allclose(a, b, rtol=0, atol=1e-6 * max(1, float(np.abs(b).max())))
