@@ -2,22 +2,33 @@
 
 import os
 import platform
+import shutil
 import subprocess
-
-import jax
+from pathlib import Path
 
 
 def commit() -> str:
     """The checkout's commit, and whether its files differ from it."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], capture_output=True, text=True).stdout.strip()
-
-    changed = " with changes" if git("status", "--porcelain", "--untracked-files=no") else ""
-    return (git("rev-parse", "--short", "HEAD") or "unknown") + changed
+    status = ["git", "status", "--porcelain", "--untracked-files=no"]
+    changed = " with changes" if _output(status) else ""
+    return (_output(["git", "rev-parse", "--short", "HEAD"]) or "unknown") + changed
 
 
 def machine() -> str:
-    """Device, cores this process may use, Python."""
-    device = jax.devices()[0].device_kind
-    return f"{device}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}"
+    """The processor by its own name, the cores this process may use, GPUs, Python."""
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    name = next((li.split(":")[1].strip() for li in lines if li.startswith("model name")), name)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    gpus = ""
+    if shutil.which("nvidia-smi"):  # asked like this, JAX takes no memory for it
+        query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        gpus = "".join(f", {name}" for name in _output(query).splitlines())
+    return f"{name}, {cores} cores{gpus}, Python {platform.python_version()}"
+
+
+def _output(command: list[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip()

@@ -25,6 +25,9 @@ from slots.config import override
 from slots.training import read_records, use_compilation_cache
 
 DATA = {"tetrominoes": "Tetrominoes", "multi_dsprites": "Multi-dSprites"}
+SLOTS = {"tetrominoes": 4, "multi_dsprites": 6}
+"""Of all methods: one more than there are objects, which takes the ground."""
+LENGTH = ["train.steps=8000", "eval.every=4000", "checkpoint.every=1000", "log.every=500"]
 METHODS = {
     "slot_attention": ("Slot Attention", "slot_attention", []),
     "isa_t": ("ISA-T", "invariant_slot_attention", ["model.module.variant=t"]),
@@ -56,7 +59,14 @@ class Condition:
         scenes = "null" if self.scenes is None else self.scenes
         config = override(
             presets.load(f"{system}/{self.data}_cpu"),
-            [*changes, f"data.train_size={scenes}", f"train.seeds={seeds}", *settings],
+            [
+                f"model.num_slots={SLOTS[self.data]}",
+                f"data.train_size={scenes}",
+                f"train.seeds={seeds}",
+                *LENGTH,
+                *changes,
+                *settings,
+            ],
         )
         note = self.folder / "made.json"
         fresh = not self.folder.exists()

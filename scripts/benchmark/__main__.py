@@ -19,9 +19,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scripts.benchmark.cases import CASES, TINY, Case
-from scripts.benchmark.table import breakdown_section, machine, section
+from scripts.benchmark.table import breakdown_section, section
 from scripts.benchmark.timing import Result, SideError, measure, once
-from scripts.seeds import commit
+from scripts.provenance import commit, machine
 
 SIDES = ("ours", "ours/2", "torch", "torch.compile")
 ON_CPU = {"JAX_PLATFORMS": "cpu"}

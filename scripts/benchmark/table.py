@@ -1,9 +1,6 @@
 """The measured numbers as Markdown."""
 
-import os
-import platform
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from scripts.benchmark.timing import Result
@@ -18,17 +15,6 @@ LABELS = {
 def label(side: str) -> str:
     name, _, devices = side.partition("/")
     return LABELS[name] + (f", {devices} virtual CPU devices" if devices else "")
-
-
-def machine() -> str:
-    """The processor by its own name, and its cores."""
-    name = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    name = next((li.split(":")[1].strip() for li in lines if li.startswith("model name")), name)
-    return f"{name}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
 def section(title: str, results: Mapping[str, Result], agreement: str) -> list[str]:

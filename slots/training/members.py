@@ -28,7 +28,7 @@ def over_members(
 
     Mapped, one program is called for each member in turn. With convolutions on a CPU (jax 0.10),
     members side by side took 10 times as long as alone and a loop inside the program 24 times; see
-    docs/benchmarks.md.
+    docs/results/several_seeds.md.
 
     Args:
         update: of one member.
