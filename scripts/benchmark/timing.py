@@ -40,17 +40,12 @@ class Side:
 
     def __init__(self, job: Mapping[str, Any], threads: int, environment: Mapping[str, str]):
         cores = sorted(os.sched_getaffinity(0))[-threads:]  # the first is where others pin
-
-        def settle() -> None:
-            os.sched_setaffinity(0, cores)  # XLA makes as many threads as it may use cores
-
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "scripts.benchmark.worker", json.dumps(dict(job))],
+            [sys.executable, "-m", "scripts.benchmark.worker", json.dumps({**job, "cores": cores})],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=settle,
             env={**os.environ, **environment},
         )
 

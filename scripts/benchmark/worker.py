@@ -186,6 +186,7 @@ def answer(job: dict[str, Any], channel: Any) -> None:
     def say(**message: Any) -> None:
         print(json.dumps(message), file=channel, flush=True)
 
+    os.sched_setaffinity(0, job.pop("cores"))  # XLA makes as many threads as it may use cores
     side, threads = job.pop("side"), job.pop("threads")
     case = Case(**{**job, "settings": tuple(job["settings"])})
     if side == "agreement":
