@@ -26,21 +26,27 @@ from slots import presets
 from slots.config import override
 from slots.experiment import build
 from slots.training import Trainer
-from slots.training.members import member, stack
+from slots.training.members import stack, unstack
 
 
 def looped(trainer: Trainer) -> Callable[..., Any]:
     """A loop over the members inside the program."""
     seeds, update = np.array(trainer.train.member_seeds, np.uint32), trainer.update()
-    return lambda *arrays: jax.lax.map(lambda one: update(*one), (*arrays, seeds))
+
+    def all_of_them(*members: Any) -> Any:
+        stacked = (*map(stack, members), seeds)
+        return [unstack(x, len(seeds)) for x in jax.lax.map(lambda one: update(*one), stacked)]
+
+    return all_of_them
 
 
 def unrolled(trainer: Trainer) -> Callable[..., Any]:
     """The members written out one after the other inside the program."""
     seeds, update = trainer.train.member_seeds, trainer.update()
 
-    def all_of_them(*arrays: Any) -> Any:
-        return stack([update(*member(arrays, i), seed) for i, seed in enumerate(seeds)])
+    def all_of_them(*members: Any) -> Any:
+        found = [update(*one) for one in zip(*members, seeds, strict=True)]
+        return list(zip(*found, strict=True))
 
     return all_of_them
 

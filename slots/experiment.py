@@ -30,7 +30,7 @@ from slots.training import (
     Trainer,
     fit,
 )
-from slots.training.members import each_member, member, updates
+from slots.training.members import State, each, updates
 from slots.training.rules import named_leaves
 from slots.types import Batch, Prediction, TrainState
 
@@ -104,8 +104,8 @@ class Run:
 
     folder: Path
     experiment: Experiment
-    state: TrainState
-    """Of all members: with several, every array has a member axis in front."""
+    state: State
+    """With several members a tuple of theirs."""
     number: int | None = None
     """Which of the folder's members this is, where it has several and this is one."""
 
@@ -131,18 +131,22 @@ class Run:
             raise ConfigError(f"member={number}: the run {self.folder} has {there}.")
         if count == 1:
             return self
-        state = member(self.state, number)
-        return Run(self.folder, self.experiment.member(number), state, number)
+        one = each(self.state)[number]
+        return Run(self.folder, self.experiment.member(number), one, number)
 
     @property
     def params(self) -> Any:
         """What is evaluated: the moving average where one is kept, else the parameters."""
-        if len(self.seeds) > 1:
+        return self._lone.eval_params
+
+    @property
+    def _lone(self) -> TrainState:
+        if isinstance(self.state, tuple):
             raise ConfigError(
                 f"The run {self.folder} has {len(self.seeds)} members, with seeds {self.seeds[0]} "
                 f"to {self.seeds[-1]}; choose one, as in run.member(0)."
             )
-        return self.state.eval_params
+        return self.state
 
     @property
     def model(self) -> Model:
@@ -173,7 +177,7 @@ class Run:
         batch = Batch(image=jnp.asarray(images), index=jnp.arange(len(images), dtype=jnp.int32))
         predict = make_predict(self.experiment.definition, seed)
         # The model itself is no array; only the prediction may leave the compiled function.
-        return jax.jit(lambda *args: predict(*args)[1])(self.params, self.state.variables, batch)
+        return jax.jit(lambda *args: predict(*args)[1])(self.params, self._lone.variables, batch)
 
 
 def train(config: ExperimentConfig, run: str | Path | None = None) -> Run:
@@ -195,8 +199,8 @@ def train(config: ExperimentConfig, run: str | Path | None = None) -> Run:
     )
     _write_header(folder, experiment)
 
-    def evaluate_state(state: TrainState, step: int) -> dict[str, dict[str, Any]]:
-        result = _score(evaluator, state, config.train.seeds)
+    def evaluate_state(state: State, step: int) -> dict[str, dict[str, Any]]:
+        result = _score(evaluator, state)
         save_values(folder, f"{config.eval.split}-{step}", result)
         return {name: s.as_dict() for name, s in result.statistics.items()}
 
@@ -254,16 +258,15 @@ def evaluate(run: Run) -> Evaluation:
     evaluator = Evaluator(
         run.experiment.definition, run.experiment.dataset, config, run.experiment.trainer.mesh
     )
-    result = _score(evaluator, run.state, len(run.seeds))
+    result = _score(evaluator, run.state)
     which = "" if run.number is None else f"-member{run.number}"
     save_values(run.folder, f"{config.split}-{run.step}{which}", result)
     return result
 
 
-def _score(evaluator: Evaluator, state: TrainState, count: int) -> Evaluation:
-    """Evaluates the `count` members of `state`, each as if it were alone."""
-    members = each_member(state, count)
-    return merge([evaluator(one.eval_params, one.variables) for one in members])
+def _score(evaluator: Evaluator, state: State) -> Evaluation:
+    """Evaluates the members of `state`, each as if it were alone."""
+    return merge([evaluator(one.eval_params, one.variables) for one in each(state)])
 
 
 def default_folder(name: str) -> Path:

@@ -164,10 +164,7 @@ class Context:
 
 @noun
 class TrainState:
-    """All that training changes. Nothing is hidden in modules.
-
-    The states of several members are one whose arrays all have a member axis in front.
-    """
+    """All that training changes. Nothing is hidden in modules."""
 
     params: PyTree
     """Trained by gradients."""
@@ -176,8 +173,8 @@ class TrainState:
     opt_state: PyTree
     ema: PyTree
     """Moving average of `params` in float32; None when it is off."""
-    step: Int[Array, "*m"]
-    skipped: Int[Array, "*m"]
+    step: Int[Array, ""]
+    skipped: Int[Array, ""]
     """Steps whose loss or gradient was not finite, so that the old state was kept."""
 
     @property

@@ -27,7 +27,7 @@ from slots.data import DataConfig, Dataset
 from slots.experiment import Experiment, ExperimentConfig, build
 from slots.presets import load
 from slots.training import Trainer, use_compilation_cache
-from slots.training.members import updates
+from slots.training.members import each, updates
 from slots.types import Batch
 
 if "SLOTS_CACHE" not in os.environ:
@@ -170,7 +170,8 @@ def advance(built: Experiment, state: Any, count: int) -> tuple[Any, list[Any]]:
     update, losses = _update(built.trainer), []
     for batch in itertools.islice(built.trainer.batches(updates(state)), count):
         state, metrics = update(state, batch)
-        losses.append(metrics["loss"].tolist())
+        found = [float(one["loss"]) for one in each(metrics)]
+        losses.append(found if isinstance(metrics, tuple) else found[0])
     return state, losses
 
 

@@ -15,9 +15,8 @@ import jax
 
 from slots.training.checkpoint import CheckpointConfig, Checkpoints, RunError
 from slots.training.log import LogConfig, MetricsLog, Progress
-from slots.training.members import summary, updates
+from slots.training.members import State, each, summary, updates
 from slots.training.trainer import Trainer
-from slots.types import TrainState
 
 log = logging.getLogger("slots")
 
@@ -25,7 +24,7 @@ _SHOWN = ("fg_ari", "ari", "mbo", "mse_mean")
 """Metrics in the line that reports an evaluation; all of them are in the files."""
 
 
-Evaluator = Callable[[TrainState, int], dict[str, dict[str, Any]]]
+Evaluator = Callable[[State, int], dict[str, dict[str, Any]]]
 """State and step to metrics: name to what `Statistic.as_dict` gives."""
 
 
@@ -72,7 +71,7 @@ def fit(
     logging_config: LogConfig,
     evaluate: Evaluator,
     evaluate_every: int,
-) -> TrainState:
+) -> State:
     """Trains the run in `folder` to its last step, from its newest sound checkpoint if it has one.
 
     Killed anywhere and called again, it ends with bitwise the same parameters on the same number
@@ -121,7 +120,7 @@ class _Session:
         self.records: MetricsLog
         self.progress: Progress
 
-    def run(self, state: TrainState) -> TrainState:
+    def run(self, state: State) -> State:
         step, config = updates(state), self.trainer.train
         self.records = MetricsLog(self.folder, self.logging_config, step=step)
         self.progress = Progress(self.total, config.batch_size * config.seeds, start=step)
@@ -150,16 +149,17 @@ class _Session:
             self.checkpoints.wait()
         return state
 
-    def _report(self, step: int, metrics: Any, state: TrainState) -> None:
-        skipped = jax.device_get(state.skipped)
-        found = {**jax.device_get(metrics), "skipped": skipped}
-        values = {name: summary(value) for name, value in found.items()}
+    def _report(self, step: int, metrics: Any, state: State) -> None:
+        skipped = [int(member.skipped) for member in each(state)]
+        found = jax.device_get(each(metrics))
+        values = {name: summary([one[name] for one in found]) for name in found[0]}
+        values["skipped"] = summary(skipped)
         loss = values["loss"]
         shown = (loss["mean"], loss["std"]) if isinstance(loss, dict) else (loss,)
         rates = self.progress.show(step, *shown)
         self.records.write(step, "train", {**values, **rates})
         config = self.trainer.train
-        for seed, count in zip(config.member_seeds, skipped.reshape(-1).tolist(), strict=True):
+        for seed, count in zip(config.member_seeds, skipped, strict=True):
             whose = f" of the member with seed {seed}" if config.seeds > 1 else ""
             if count > config.max_skipped:
                 self.checkpoints.save(step, state)
@@ -174,7 +174,7 @@ class _Session:
                     f"{count} steps{whose} so far were not finite and left the state alone."
                 )
 
-    def _evaluate(self, step: int, state: TrainState) -> float | None:
+    def _evaluate(self, step: int, state: State) -> float | None:
         """The metric that decides what is best, where an evaluation is due."""
         if step % self.evaluate_every and step != self.total:
             return None

@@ -135,4 +135,5 @@ class TrainStep:
         return total, (variables, metrics | {"loss": total})
 
 
-Compiled = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+Compiled = Callable[[Any, Any], tuple[Any, Any]]
+"""State and batch to new state and metrics, of one member or of all."""

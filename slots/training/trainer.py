@@ -5,14 +5,14 @@ from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 from jaxtyping import ScalarLike
 
 from slots.config import ConfigError
 from slots.data.base import Dataset
 from slots.models import Definition
 from slots.objectives import ObjectiveConfig
-from slots.training.members import Sharing, abstract_members, behind, over_members, stack
+from slots.training.members import Batches, Sharing, State, of, over_members
 from slots.training.mesh import (
     MeshConfig,
     batch_divisor,
@@ -23,7 +23,7 @@ from slots.training.mesh import (
 )
 from slots.training.optim import OptimizerConfig
 from slots.training.step import Compiled, TrainStep, init_state
-from slots.types import Batch, TrainState
+from slots.types import TrainState
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -116,26 +116,17 @@ class Trainer:
             shardings,
         )
 
-    def abstract_state(self) -> TrainState:
+    def abstract_state(self) -> State:
         """Shapes, dtypes and placements of the state of all members; makes no array."""
-        one, count = self.abstract_member(), self.train.seeds
-        return abstract_members(one, count) if count > 1 else one
+        return of([self.abstract_member()] * self.train.seeds)
 
     def _init(self, seed: ScalarLike) -> TrainState:
         return init_state(self.definition, self.optimizer, self.train.steps, jax.random.key(seed))
 
-    def init(self) -> TrainState:
-        """A fresh state, each array made where it belongs."""
-        shardings = jax.tree.map(lambda s: s.sharding, self.abstract_state())
-        seeds = self.train.member_seeds
-
-        def make() -> TrainState:
-            if len(seeds) == 1:
-                return self._init(seeds[0])
-            # One after the other, so that a member starts with the bits it has alone.
-            return jax.lax.map(self._init, np.array(seeds, np.uint32))
-
-        return jax.jit(make, out_shardings=shardings)()
+    def init(self) -> State:
+        """A fresh state of all members, each array made where it belongs."""
+        make = jax.jit(self._init, out_shardings=self._state_places)
+        return of([make(np.uint32(seed)) for seed in self.train.member_seeds])
 
     def update(self) -> TrainStep:
         """One member's update as a pure function."""
@@ -149,21 +140,20 @@ class Trainer:
 
     def step(self) -> Compiled:
         """The compiled update of all members; donates the state."""
-        shardings = jax.tree.map(lambda s: s.sharding, self.abstract_state())
-        update, seeds, place = self.update(), self.train.member_seeds, self._batch_place
+        places, place = self._state_places, batch_sharding(self.mesh)
+        update, seeds = self.update(), self.train.member_seeds
         if len(seeds) > 1:
-            return over_members(update, seeds, self.train.members, shardings, place)
+            return over_members(update, seeds, self.train.members, places, place)
         return jax.jit(
             lambda state, batch: update(state, batch, seeds[0]),
-            in_shardings=(shardings, place),
-            out_shardings=(shardings, replicated(self.mesh)),
+            in_shardings=(places, place),
+            out_shardings=(places, replicated(self.mesh)),
             donate_argnums=0,
         )
 
     @property
-    def _batch_place(self) -> NamedSharding:
-        place = batch_sharding(self.mesh)
-        return behind(place) if self.train.seeds > 1 else place
+    def _state_places(self) -> TrainState:
+        return jax.tree.map(lambda s: s.sharding, self.abstract_member())
 
     def member(self, number: int) -> "Trainer":
         """What trains member `number` alone."""
@@ -176,10 +166,10 @@ class Trainer:
             train=dataclasses.replace(self.train, seed=seed, seeds=1),
         )
 
-    def batches(self, start: int) -> Iterator[Batch]:
+    def batches(self, start: int) -> Iterator[Batches]:
         """Batches of all members from step `start` on, on the mesh."""
         members = [self.member(i) for i in range(self.train.seeds)]
         streams = [m.dataset.train(m.train.batch_size, start=start) for m in members]
+        place = batch_sharding(self.mesh)
         for batches in zip(*streams, strict=True):
-            batch = stack(batches) if len(batches) > 1 else batches[0]
-            yield jax.device_put(batch, self._batch_place)
+            yield of([jax.device_put(batch, place) for batch in batches])
