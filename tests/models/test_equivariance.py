@@ -75,10 +75,8 @@ def test_a_moved_scene_moves_frames_and_drawing():
     there, drawn_there = seen(model, moved, SHIFT)
     steps = there.frames.position - here.frames.position
     median = np.median(steps, axis=(0, 1))
-    print(median, SHIFT, change(here, there))
     follow = np.square(drawn_there[:, STEP:] - drawn[:, :-STEP]).mean()
     stay = np.square(drawn_there - drawn).mean()
-    print(follow, stay)
     np.testing.assert_allclose(median, [SHIFT, 0], atol=0.1 * SHIFT)
     assert follow < 0.3 * stay
 
@@ -86,5 +84,4 @@ def test_a_moved_scene_moves_frames_and_drawing():
     images, moved = scenes(absolute)
     one, _ = seen(model, images, 0.0)
     other, _ = seen(model, moved, SHIFT)
-    print(change(one, other))
     assert change(here, there) < change(one, other)

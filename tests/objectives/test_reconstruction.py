@@ -38,6 +38,12 @@ def test_mean_and_sum_per_example():
     assert_allclose(values(ReconstructionConfig(reduce="sum"), found), error.sum(1), rtol=1e-5)
 
 
+def test_black_for_white_at_the_size_of_clevr():
+    white = np.ones((1, 128, 128, 3), np.float32)
+    found = prediction(0 * white, white)
+    assert_allclose(values(ReconstructionConfig(reduce="sum"), found), [49_152], rtol=0)
+
+
 def test_worked_example():
     drawn = np.zeros(SHAPE, np.float32)
     drawn[1, 0, 0, 0] = 3.0
