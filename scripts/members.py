@@ -12,8 +12,6 @@ programs is off.
 import argparse
 import dataclasses
 import itertools
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -21,6 +19,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from provenance import commit, machine
 
 from slots import presets
 from slots.config import override
@@ -109,8 +108,7 @@ def main() -> None:
     jax.config.update("jax_enable_compilation_cache", False)
     config = override(presets.load(options.preset), [*options.settings, "mesh.data=1"])
     trainer = build(config).trainer
-    device = f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores"
-    print(f"{device}, jax {jax.__version__}, Python {platform.python_version()}\n")
+    print(f"commit {commit()}, {machine()}, jax {jax.__version__}\n")
     print(f"| members | {' | '.join(WAYS)} |\n|{'---|' * (len(WAYS) + 1)}", flush=True)
     for count in options.members:
         print(row(trainer, count, options.repeats, options.steps), flush=True)

@@ -163,8 +163,9 @@ def main() -> None:
             condition.train(options.seeds, options.settings)
     found = {c: result for c in conditions if (result := c.result()) is not None}
     if found:
-        print(table(found))
-        options.out.with_suffix(".txt").write_text(table(found) + "\n")
+        text = table(found)
+        print(text)
+        options.out.with_suffix(".txt").write_text(text + "\n")
         figure(found, options.out.with_suffix(".png"))
 
 

@@ -124,8 +124,8 @@ def measure(
         steps = {}
         for side in list(running):
             with noting(side):
-                once = running[side].ask(steps=3)["seconds"] / 3
-                steps[side] = max(2, round(seconds / once))
+                each = running[side].ask(steps=3)["seconds"] / 3
+                steps[side] = max(2, round(seconds / each))
         for _ in range(rounds):
             for side in list(running):
                 with noting(side):

@@ -1,7 +1,8 @@
 """The contract of a slot module: tokens and first slots in, refined slots and attention out."""
 
 import dataclasses
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,11 @@ from jaxtyping import Array, Bool, Float, Key
 
 from slots.config import Component, ConfigError
 from slots.types import Grouping, Slots, Tokens
+
+_T = TypeVar("_T")
+
+EpsilonOn = Literal["entries", "sum"]
+"""Where the number goes that keeps a mean over tokens finite."""
 
 _OFF = -1e9
 """Logit of what must not be chosen; finite, so that all-off rows stay finite."""
@@ -81,3 +87,44 @@ def compete(
     if active is not None:
         logits = jnp.where(jnp.expand_dims(active, (*range(1, logits.ndim - 2), -1)), logits, _OFF)
     return jax.nn.softmax(logits, axis=-2)
+
+
+def token_weights(
+    attention: Float[Array, "b *h k n"],
+    mask: Bool[Array, "b n"] | None,
+    epsilon: float,
+    epsilon_on: EpsilonOn = "sum",
+) -> Float[Array, "b *h k n"]:
+    """Attention renormalised over the tokens that exist."""
+    on_entries = epsilon_on == "entries"
+    weights = attention + epsilon if on_entries else attention
+    if mask is not None:
+        weights = jnp.where(jnp.expand_dims(mask, range(1, weights.ndim - 1)), weights, 0.0)
+    total = weights.sum(axis=-1, keepdims=True)
+    # With every token masked the total is zero; otherwise it is epsilon or more.
+    total = jnp.maximum(total, epsilon) if on_entries else total + epsilon
+    return weights / total
+
+
+def cut(state: _T, first: _T | None) -> _T:
+    """The state without its gradient, or with the first state's in its place (bilevel)."""
+    state = jax.lax.stop_gradient(state)
+    if first is None:
+        return state
+    return jax.tree.map(lambda x, y: x + (y - jax.lax.stop_gradient(y)), state, first)
+
+
+def per_iteration(
+    attentions: Sequence[Float[Array, "b k n"]], tokens: Tokens, slots: Slots
+) -> Float[Array, "b r k n"]:
+    """Attention of all rounds; without any, nobody has claimed anything yet."""
+    if not attentions:
+        size, count = slots.vectors.shape[:2]
+        attentions = [jnp.full((size, count, tokens.features.shape[1]), 1.0 / count)]
+    return jnp.stack(attentions, axis=1)
+
+
+def check_scales(low: float, high: float) -> None:
+    """Raises ConfigError where scales clipped to `low` and `high` could be 0, or none could be."""
+    if not 0 < low <= high:
+        raise ConfigError(f"module.min_scale={low} must be above 0 and at most max_scale={high}.")

@@ -6,8 +6,7 @@ from flax import nnx
 from jaxtyping import Array, Key
 from typing_extensions import override
 
-from slots.config import ConfigError
-from slots.modules.base import SlotModule, SlotModuleConfig
+from slots.modules.base import SlotModule, SlotModuleConfig, check_scales, token_weights
 from slots.modules.slot_attention import SlotAttentionConfig
 from slots.nn import GridEncoder, estimate_frames
 from slots.types import Grouping, Slots, Tokens
@@ -35,11 +34,7 @@ class ExplicitStatisticsConfig(SlotModuleConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.min_scale <= self.max_scale:
-            raise ConfigError(
-                f"module.min_scale={self.min_scale} must be above 0 and at most "
-                f"max_scale={self.max_scale}."
-            )
+        check_scales(self.min_scale, self.max_scale)
 
     @override
     def make(
@@ -90,13 +85,9 @@ class ExplicitStatistics(SlotModule):
         features = self.grid_encoder(tokens.features, tokens.positions)
         coded = dataclasses.replace(tokens, features=features)
         grouping = self.attention(coded, slots, keys, train=train)
-        weights = grouping.attention
-        if tokens.mask is not None:
-            weights = weights * tokens.mask[:, None]
-        weights = weights / (weights.sum(axis=-1, keepdims=True) + config.epsilon)
         frames = estimate_frames(
             tokens.positions,
-            weights,
+            token_weights(grouping.attention, tokens.mask, config.epsilon),
             ("position", "scale"),
             epsilon=config.epsilon,
             scales=(config.min_scale, config.max_scale),

@@ -10,7 +10,15 @@ from jaxtyping import Array, Float, Key
 from typing_extensions import override
 
 from slots.config import ConfigError
-from slots.modules.base import SlotModule, SlotModuleConfig, compete
+from slots.modules.base import (
+    SlotModule,
+    SlotModuleConfig,
+    check_scales,
+    compete,
+    cut,
+    per_iteration,
+    token_weights,
+)
 from slots.nn import (
     MLP,
     Coded,
@@ -87,11 +95,7 @@ class InvariantSlotAttentionConfig(SlotModuleConfig):
         super().__post_init__()
         if self.temperature <= 0:
             raise ConfigError(f"module.temperature={self.temperature} must be above 0.")
-        if not 0 < self.min_scale <= self.max_scale:
-            raise ConfigError(
-                f"module.min_scale={self.min_scale} must be above 0 and at most "
-                f"max_scale={self.max_scale}."
-            )
+        check_scales(self.min_scale, self.max_scale)
         unknown = [part for part in self.stop_gradient if part not in self.parts]
         if unknown:
             raise ConfigError(
@@ -207,29 +211,26 @@ class InvariantSlotAttention(SlotModule):
         attentions = []
         for i in range(updates + 1 if config.parts else updates):
             if i == updates - 1 and config.gradient != "full":
-                state = _cut(state, first if config.gradient == "bilevel" else None)
+                state = cut(state, first if config.gradient == "bilevel" else None)
             vectors, frames = state
             places = tokens.positions[:, None]
             if frames is not None:
                 places = relative_positions(places, frames, self.scale_factor)
             attention = compete(self._scores(k, places, vectors), slots.active)
             attentions.append(attention)
-            weights = attention if tokens.mask is None else attention * tokens.mask[:, None]
-            weights = weights / (weights.sum(axis=-1, keepdims=True) + config.epsilon)
+            weights = token_weights(attention, tokens.mask, config.epsilon)
             frames = self._estimate(tokens, weights)
             if i < updates:
                 vectors = self._update(vectors, frames, self._read(v, places, weights))
             state = (vectors, frames)
-        if not attentions:  # no round: nobody has claimed anything
-            shape = (*slots.vectors.shape[:2], tokens.features.shape[1])
-            attentions.append(jnp.full(shape, 1.0 / shape[1]))
+        attention = per_iteration(attentions, tokens, slots)
         vectors, frames = state
         if frames is not None and self.mix is not None and self.norm_mix is not None:
             vectors, frames = self._split(self.mix(self.norm_mix(_join(vectors, frames))))
         return Grouping(
             slots=dataclasses.replace(slots, vectors=vectors, frames=frames),
-            attention=attentions[-1],
-            diagnostics={"attention_per_iteration": jnp.stack(attentions, axis=1)},
+            attention=attention[:, -1],
+            diagnostics={"attention_per_iteration": attention},
         )
 
     def _code(self, features: Float[Array, "b n d"], tokens: Tokens) -> Codes:
@@ -306,11 +307,3 @@ def _join(vectors: Float[Array, "b k s"], frames: Frames) -> Float[Array, "b k s
     leaves = jax.tree.leaves(frames)  # in the order of the fields
     pose = [x.reshape(*x.shape[:2], -1).astype(vectors.dtype) for x in leaves]
     return jnp.concatenate([vectors, *pose], axis=-1)
-
-
-def _cut(state: State, first: State | None) -> State:
-    """The state without its gradient, or with the first state's in its place."""
-    state = jax.lax.stop_gradient(state)
-    if first is None:
-        return state
-    return jax.tree.map(lambda x, y: x + (y - jax.lax.stop_gradient(y)), state, first)

@@ -3,14 +3,21 @@
 import dataclasses
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
 from typing_extensions import override
 
 from slots.config import ConfigError
-from slots.modules.base import SlotModule, SlotModuleConfig, compete
+from slots.modules.base import (
+    EpsilonOn,
+    SlotModule,
+    SlotModuleConfig,
+    compete,
+    cut,
+    per_iteration,
+    token_weights,
+)
 from slots.nn import MLP, GRUCell, glorot, precise
 from slots.types import Grouping, Slots, Tokens
 
@@ -34,7 +41,7 @@ class SlotAttentionConfig(SlotModuleConfig):
     """Biases in the query, key and value maps; the released code has none."""
     epsilon: float = 1e-8
     """Keeps the mean finite when no token chooses a slot."""
-    epsilon_on: Literal["entries", "sum"] = "entries"
+    epsilon_on: EpsilonOn = "entries"
     """`entries` (2020): added to each weight, so that a slot nobody chose gets the plain mean;
     `sum` (SAVi): added to the normaliser, so that it gets zero."""
     layer_norm_epsilon: float = 1e-3
@@ -121,19 +128,15 @@ class SlotAttention(SlotModule):
         attentions = []
         for i in range(rounds):
             if i == rounds - 1 and self.config.gradient != "full":
-                vectors = jax.lax.stop_gradient(vectors)
-                if self.config.gradient == "bilevel":
-                    vectors = vectors + (first - jax.lax.stop_gradient(first))
+                vectors = cut(vectors, first if self.config.gradient == "bilevel" else None)
             attention = compete(self._logits(vectors, k), slots.active)
             attentions.append(attention.mean(axis=1))
             vectors = self._update(vectors, attention, v, tokens)
-        if not attentions:  # no round: nobody has claimed anything
-            shape = (*vectors.shape[:2], tokens.features.shape[1])
-            attentions.append(jnp.full(shape, 1.0 / shape[1]))
+        attention = per_iteration(attentions, tokens, slots)
         return Grouping(
             slots=dataclasses.replace(slots, vectors=vectors),
-            attention=attentions[-1],
-            diagnostics={"attention_per_iteration": jnp.stack(attentions, axis=1)},
+            attention=attention[:, -1],
+            diagnostics={"attention_per_iteration": attention},
         )
 
     def _heads(self, x: Float[Array, "b n d"]) -> Float[Array, "b h n e"]:
@@ -154,14 +157,8 @@ class SlotAttention(SlotModule):
         v: Float[Array, "b h n e"],
         tokens: Tokens,
     ) -> Float[Array, "b k s"]:
-        on_entries, epsilon = self.config.epsilon_on == "entries", self.config.epsilon
-        weights = attention + epsilon if on_entries else attention
-        if tokens.mask is not None:
-            weights = jnp.where(tokens.mask[:, None, None], weights, 0.0)
-        total = weights.sum(axis=-1, keepdims=True)
-        # With every token masked the total is zero; otherwise it is epsilon or more.
-        total = jnp.maximum(total, epsilon) if on_entries else total + epsilon
-        weights = weights / total
+        config = self.config
+        weights = token_weights(attention, tokens.mask, config.epsilon, config.epsilon_on)
         # The mean is linear: normalised in float32, applied in the compute dtype.
         read = jnp.einsum("bhkn,bhne->bkhe", weights.astype(v.dtype), v)
         read = read.reshape(*read.shape[:2], -1)

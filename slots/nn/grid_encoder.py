@@ -150,6 +150,21 @@ def _by_slot(x: Float[Array, "b k *rest"]) -> Float[Array, "k b *rest"]:
     return jnp.swapaxes(x, 0, 1)
 
 
+def _each_slot(
+    read: Callable[[Array, Array], Array],
+    tokens: Array,
+    rows: Array,
+    coordinates: Array,
+    by: Array,
+) -> Array:
+    """What `read` makes of every slot's hidden layer and its row of `by`."""
+
+    def slot(_: None, each: tuple[Array, Array]) -> tuple[None, Array]:
+        return None, read(_hidden(tokens, rows, each[0]), each[1])
+
+    return _by_slot(jax.lax.scan(slot, None, (_by_slot(coordinates), _by_slot(by)))[1])
+
+
 @jax.custom_vjp
 def _scores(
     tokens: Float[Array, "b n h"],
@@ -158,12 +173,7 @@ def _scores(
     weights: Float[Array, "b k h"],
 ) -> Float[Array, "b k n"]:
     """Σ_h w_kh relu(A_n + c_kn U)_h in float32."""
-
-    def slot(_: None, each: tuple[Array, Array]) -> tuple[None, Array]:
-        hidden = _hidden(tokens, rows, each[0])
-        return None, _contract("bnh,bh->bn", hidden, each[1])
-
-    return _by_slot(jax.lax.scan(slot, None, (_by_slot(coordinates), _by_slot(weights)))[1])
+    return _each_slot(_score, tokens, rows, coordinates, weights)
 
 
 @jax.custom_vjp
@@ -174,12 +184,15 @@ def _averages(
     mass: Float[Array, "b k n"],
 ) -> Float[Array, "b k h"]:
     """Σ_n v_kn relu(A_n + c_kn U) in float32."""
+    return _each_slot(_average, tokens, rows, coordinates, mass)
 
-    def slot(_: None, each: tuple[Array, Array]) -> tuple[None, Array]:
-        hidden = _hidden(tokens, rows, each[0])
-        return None, _contract("bnh,bn->bh", hidden, each[1])
 
-    return _by_slot(jax.lax.scan(slot, None, (_by_slot(coordinates), _by_slot(mass)))[1])
+def _score(hidden: Float[Array, "b n h"], weights: Float[Array, "b h"]) -> Float[Array, "b n"]:
+    return _contract("bnh,bh->bn", hidden, weights)
+
+
+def _average(hidden: Float[Array, "b n h"], mass: Float[Array, "b n"]) -> Float[Array, "b h"]:
+    return _contract("bnh,bn->bh", hidden, mass)
 
 
 def _contract(subscripts: str, hidden: Array, other: Array) -> Array:
@@ -226,23 +239,15 @@ def _pull_back(
     return to_tokens, to_rows, _by_slot(to_coordinates), _by_slot(found)
 
 
-def _score(hidden: Array, weights: Array, mass: Array) -> Array:
-    del mass
-    return _contract("bnh,bh->bn", hidden, weights)
-
-
-def _average(hidden: Array, weights: Array, mass: Array) -> Array:
-    del weights
-    return _contract("bnh,bn->bh", hidden, mass)
-
-
 def _scores_forward(*primals: Array) -> tuple[Array, tuple[Array, ...]]:
     return _scores(*primals), primals
 
 
 def _scores_backward(primals: tuple[Array, ...], mass: Array) -> tuple[Array, ...]:
     *layer, weights = primals
-    *to_layer, to_weights = _pull_back(layer, weights, mass, _average)
+    *to_layer, to_weights = _pull_back(
+        layer, weights, mass, lambda hidden, w, v: _average(hidden, v)
+    )
     return *to_layer, to_weights.astype(weights.dtype)
 
 
@@ -252,7 +257,7 @@ def _averages_forward(*primals: Array) -> tuple[Array, tuple[Array, ...]]:
 
 def _averages_backward(primals: tuple[Array, ...], weights: Array) -> tuple[Array, ...]:
     *layer, mass = primals
-    *to_layer, to_mass = _pull_back(layer, weights, mass, _score)
+    *to_layer, to_mass = _pull_back(layer, weights, mass, lambda hidden, w, v: _score(hidden, w))
     return *to_layer, to_mass.astype(mass.dtype)
 
 

@@ -140,6 +140,18 @@ def check(v, config, params_of, variant, scale_factor, tolerances):
     assert not v.unused_gradients()
 
 
+def common(v):
+    """Settings of every variant."""
+    return {
+        "num_iterations": v.hyper("num_iterations", 1),
+        "mlp_hidden": v.hyper("mlp_size", 128),
+        "grid_hidden": v.hyper("grid_encoder_hidden", 128),
+        "temperature": v.hyper("softmax_temperature", 1.0),
+        "epsilon": v.hyper("epsilon", 1e-8),
+        "layer_norm_epsilon": v.hyper("layernorm_epsilon", 1e-6),
+    }
+
+
 @pytest.mark.parametrize("path", stored("isa_t*"))
 def test_modules(path):
     v = Vectors(path)
@@ -152,12 +164,7 @@ def test_modules(path):
     fixed = v.hyper("init_with_fixed_scale", None)
     config = InvariantSlotAttentionConfig(
         variant=variant,
-        num_iterations=v.hyper("num_iterations", 1),
-        mlp_hidden=v.hyper("mlp_size", 128),
-        grid_hidden=v.hyper("grid_encoder_hidden", 128),
-        temperature=v.hyper("softmax_temperature", 1.0),
-        epsilon=v.hyper("epsilon", 1e-8),
-        layer_norm_epsilon=v.hyper("layernorm_epsilon", 1e-6),
+        **common(v),
         position_in_values=bool(v.hyper("add_rel_pos_to_values", 0)),
         zero_position_init=bool(v.hyper("zero_position_init", 1)),
         init_with_fixed_scale=fixed,
@@ -175,12 +182,7 @@ def test_modules(path):
 def test_explicit_statistics(path):
     v = Vectors(path)
     config = ExplicitStatisticsConfig(
-        num_iterations=v.hyper("num_iterations", 1),
-        mlp_hidden=v.hyper("mlp_size", 128),
-        grid_hidden=v.hyper("grid_encoder_hidden", 128),
-        temperature=v.hyper("softmax_temperature", 1.0),
-        epsilon=v.hyper("epsilon", 1e-8),
-        layer_norm_epsilon=v.hyper("layernorm_epsilon", 1e-6),
+        **common(v),
         min_scale=v.hyper("min_scale", 0.01),
         max_scale=v.hyper("max_scale", 5.0),
     )
