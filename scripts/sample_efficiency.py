@@ -27,7 +27,8 @@ from slots.training import read_records, use_compilation_cache
 DATA = {"tetrominoes": "Tetrominoes", "multi_dsprites": "Multi-dSprites"}
 SLOTS = {"tetrominoes": 4, "multi_dsprites": 6}
 """Of all methods: one more than there are objects, which takes the ground."""
-LENGTH = ["train.steps=8000", "eval.every=4000", "checkpoint.every=1000", "log.every=500"]
+STEPS = {"tetrominoes": 8000, "multi_dsprites": 5000}
+RHYTHM = ["eval.every=2500", "checkpoint.every=1000", "log.every=500"]
 METHODS = {
     "slot_attention": ("Slot Attention", "slot_attention", []),
     "isa_t": ("ISA-T", "invariant_slot_attention", ["model.module.variant=t"]),
@@ -63,7 +64,8 @@ class Condition:
                 f"model.num_slots={SLOTS[self.data]}",
                 f"data.train_size={scenes}",
                 f"train.seeds={seeds}",
-                *LENGTH,
+                f"train.steps={STEPS[self.data]}",
+                *RHYTHM,
                 *changes,
                 *settings,
             ],
