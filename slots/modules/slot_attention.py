@@ -122,16 +122,15 @@ class SlotAttention(SlotModule):
     ) -> Grouping:
         del keys  # deterministic
         features = self.norm_inputs(tokens.features)
-        k, v = self._heads(self.key(features)), self._heads(self.value(features))
         first = vectors = slots.vectors
         rounds = self.config.iterations(train)
         attentions = []
         for i in range(rounds):
             if i == rounds - 1 and self.config.gradient != "full":
                 vectors = cut(vectors, first if self.config.gradient == "bilevel" else None)
-            attention = compete(self._logits(vectors, k), slots.active)
+            attention = compete(self._logits(vectors, features), slots.active)
             attentions.append(attention.mean(axis=1))
-            vectors = self._update(vectors, attention, v, tokens)
+            vectors = self._update(vectors, self._read(features, attention, tokens))
         attention = per_iteration(attentions, tokens, slots)
         return Grouping(
             slots=dataclasses.replace(slots, vectors=vectors),
@@ -139,31 +138,41 @@ class SlotAttention(SlotModule):
             diagnostics={"attention_per_iteration": attention},
         )
 
-    def _heads(self, x: Float[Array, "b n d"]) -> Float[Array, "b h n e"]:
-        x = x.reshape(*x.shape[:2], self.config.num_heads, -1)
-        return jnp.swapaxes(x, 1, 2)
+    # Keys and values are never made. Both maps are linear, so the query map takes the key map in
+    # and the mean is taken of the tokens: per round K·H rows of the kernels in place of N.
 
     def _logits(
-        self, vectors: Float[Array, "b k s"], k: Float[Array, "b h n e"]
+        self, vectors: Float[Array, "b k s"], features: Float[Array, "b n d"]
     ) -> Float[Array, "b h k n"]:
         q = self._heads(self.query(self.norm_slots(vectors)))
         q = q * (q.shape[-1] ** -0.5 / self.config.temperature)
-        return jnp.einsum("bhke,bhne->bhkn", q, k, preferred_element_type=precise(k))
+        rows = jnp.einsum("bkhe,dhe->bhkd", q, self._heads(self.key.kernel[...]))
+        logits = jnp.einsum("bhkd,bnd->bhkn", rows, features, preferred_element_type=precise(q))
+        if self.key.bias is None:
+            return logits
+        return logits + jnp.einsum("bkhe,he->bhk", q, self._heads(self.key.bias[...]))[..., None]
 
-    def _update(
-        self,
-        vectors: Float[Array, "b k s"],
-        attention: Float[Array, "b h k n"],
-        v: Float[Array, "b h n e"],
-        tokens: Tokens,
-    ) -> Float[Array, "b k s"]:
+    def _read(
+        self, features: Float[Array, "b n d"], attention: Float[Array, "b h k n"], tokens: Tokens
+    ) -> Float[Array, "b k e"]:
         config = self.config
         weights = token_weights(attention, tokens.mask, config.epsilon, config.epsilon_on)
         # The mean is linear: normalised in float32, applied in the compute dtype.
-        read = jnp.einsum("bhkn,bhne->bkhe", weights.astype(v.dtype), v)
+        mean = jnp.einsum("bhkn,bnd->bhkd", weights.astype(features.dtype), features)
+        read = jnp.einsum("bhkd,dhe->bkhe", mean, self._heads(self.value.kernel[...]))
+        if self.value.bias is not None:
+            # Not all of it where `epsilon_on` is `sum`: a slot nobody chose gets zero.
+            share = jnp.swapaxes(weights.sum(axis=-1), 1, 2).astype(read.dtype)
+            read = read + share[..., None] * self._heads(self.value.bias[...])[None, None]
         read = read.reshape(*read.shape[:2], -1)
-        if self.merge is not None:
-            read = self.merge(read)
+        return read if self.merge is None else self.merge(read)
+
+    def _heads(self, x: Float[Array, "*b w"]) -> Float[Array, "*b h e"]:
+        return x.reshape(*x.shape[:-1], self.config.num_heads, -1)
+
+    def _update(
+        self, vectors: Float[Array, "b k s"], read: Float[Array, "b k e"]
+    ) -> Float[Array, "b k s"]:
         vectors = self.gru(vectors, read)
         if self.mlp is not None and self.norm_mlp is not None:
             vectors = vectors + self.mlp(self.norm_mlp(vectors))

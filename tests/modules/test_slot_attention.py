@@ -64,8 +64,8 @@ def read(module, tokens, slots):
 class Shifted(SlotAttention):
     """Adds a constant to the logits."""
 
-    def _logits(self, vectors, k):
-        return super()._logits(vectors, k) + self.shift
+    def _logits(self, vectors, features):
+        return super()._logits(vectors, features) + self.shift
 
 
 def shifted(shift, **settings):
@@ -89,10 +89,65 @@ def test_slots_compete_for_each_token(heads):
 
 @pytest.mark.parametrize("epsilon_on", ["entries", "sum"])
 def test_weights_of_a_slot_sum_to_one_over_tokens(epsilon_on):
-    module = read_only(make(num_iterations=1, epsilon_on=epsilon_on))
-    module.value = lambda x: jnp.ones((B, N, S))  # every token says the same, so the mean does
+    module = read_only(make(num_iterations=1, epsilon_on=epsilon_on, use_bias=True))
+    module.value.kernel[...] = jnp.zeros((D, S))
+    module.value.bias[...] = jnp.ones(S)  # every token says the same, so the mean does
     tokens, slots = problem()
     assert_allclose(read(module, tokens, slots).slots.vectors, np.ones((B, K, S)), atol=3e-7)
+
+
+@pytest.mark.parametrize("epsilon_on", ["entries", "sum"])
+def test_keys_and_values_could_as_well_be_made(epsilon_on):
+    """One round of two heads, written as the paper has it; outputs and all gradients."""
+    heads = 2
+
+    def plain(module, tokens, slots):
+        def split(x):
+            return jnp.swapaxes(x.reshape(*x.shape[:2], heads, -1), 1, 2)
+
+        features = module.norm_inputs(tokens.features)
+        q = split(module.query(module.norm_slots(slots.vectors)))
+        k, v = split(module.key(features)), split(module.value(features))
+        attention = jax.nn.softmax(q @ jnp.swapaxes(k, 2, 3) / jnp.sqrt(S // heads), axis=2)
+        epsilon = 0.1
+        weights = attention + (epsilon if epsilon_on == "entries" else 0)
+        total = weights.sum(-1, keepdims=True) + (epsilon if epsilon_on == "sum" else 0)
+        read = jnp.swapaxes(weights / total @ v, 1, 2).reshape(B, K, S)
+        vectors = module.gru(slots.vectors, module.merge(read))
+        vectors = vectors + module.mlp(module.norm_mlp(vectors))
+        return vectors, attention.mean(1)
+
+    def ours(module, tokens, slots):
+        grouping = apply(module, tokens, slots)
+        return grouping.slots.vectors, grouping.attention
+
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        module = make(
+            dtype=np.float64,
+            num_iterations=1,
+            num_heads=heads,
+            use_bias=True,
+            epsilon=0.1,
+            epsilon_on=epsilon_on,
+        )
+        graph, params = nnx.split(module)
+        tokens, slots = problem(dtype=np.float64)
+
+        def outputs_and_gradients(form):
+            def fixed(params, features, vectors):
+                made = form(nnx.merge(graph, params), tokens_of(features), Slots(vectors=vectors))
+                return sum(
+                    (jnp.sin(i + jnp.arange(x.size)) * x.ravel()).sum() for i, x in enumerate(made)
+                ), made
+
+            both = jax.value_and_grad(fixed, argnums=(0, 1, 2), has_aux=True)
+            return quick_jit(both)(params, tokens.features, slots.vectors)
+
+        for x, y in zip(
+            *map(jax.tree.leaves, map(outputs_and_gradients, (ours, plain))), strict=True
+        ):
+            assert x.dtype == np.float64
+            assert_allclose(x, y, rtol=0, atol=1e-13)
 
 
 def test_token_permutation_leaves_slots_alone():
@@ -166,8 +221,9 @@ def test_worked_example_without_weights():
     module = read_only(
         filled(lambda rngs: config.make(feature_dim=2, slot_dim=2, scale_factor=1.0, rngs=rngs))
     )
-    for layer in ("query", "key", "value", "norm_inputs", "norm_slots"):
-        setattr(module, layer, lambda x: x)
+    for layer in (module.query, module.key, module.value):
+        layer.kernel[...] = jnp.eye(2)
+    module.norm_inputs = module.norm_slots = lambda x: x
     tokens = tokens_of([[[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]])
     slots = Slots(vectors=jnp.array([[[1.0, 0.0], [0.0, 1.0]]]))
     grouping = read(module, tokens, slots)
