@@ -6,6 +6,8 @@ PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 # PyTorch is not in constraints.txt: a lock for every platform would list its CUDA stack. An exact pin
 # also finds a CPU build where the index has one; TORCH=torch takes the newest.
 TORCH ?= torch==2.13.0
+# Memory in huge pages: a step frees and takes hundreds of MiB, and each small page costs a fault.
+export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 RUN ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 .PHONY: demo test test-all lint bench notebooks lock clean

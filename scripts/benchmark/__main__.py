@@ -48,7 +48,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         prog="python -m scripts.benchmark", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--rows", nargs="+", choices=[*CASES], default=[*CASES])
-    parser.add_argument("--sides", nargs="+", choices=SIDES, default=["ours", *SIDES[2:]])
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=[*SIDES])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=2.0, help="of a round; default 2")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
@@ -127,6 +127,8 @@ def main(arguments: Sequence[str]) -> None:
     if options.quick:
         cases, options.rounds, options.seconds = [TINY], 2, 0.1
     command = shlex.join(["python", "-m", "scripts.benchmark", *arguments])
+    if tunables := os.environ.get("GLIBC_TUNABLES"):  # memory in huge pages, for all sides
+        command = f"GLIBC_TUNABLES={tunables} {command}"
     lines = [
         "# Benchmarks",
         "",

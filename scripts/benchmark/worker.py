@@ -46,14 +46,19 @@ class Ours:
     def __init__(self, case: Case, devices: int = 1):
         import jax
 
-        if devices > 1:
-            jax.config.update("jax_num_cpu_devices", devices)
+        from slots.config import replace
         from slots.experiment import build
 
         self.jax = jax
+        config = case.config
+        if devices > 1:
+            config = replace(config, mesh__cpu_devices=devices)
+            config.mesh.make()
+            if jax.default_backend() != "cpu":
+                raise ValueError("the CPU alone can be split into devices.")
         jax.block_until_ready(jax.numpy.ones(8) + 1)  # starts the runtime and its threads
         self.before = resident()
-        trainer = build(case.config).trainer
+        trainer = build(config).trainer
         self.state, batches = trainer.init(), trainer.batches(0)
         self.batch = jax.block_until_ready(next(batches))
         batches.close()

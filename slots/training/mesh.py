@@ -39,8 +39,13 @@ class MeshConfig:
     """(path pattern, placement), first match wins: `column` splits a kernel's outputs over
     `tensor`, `row` its inputs, both leave the other axis to `fsdp`; `replicate`; `fsdp`, which is
     also what holds where no rule matches."""
+    cpu_devices: int | None = None
+    """Devices that the CPU counts as (None: what JAX was started with, normally 1). XLA computes a
+    convolution on one core, so one device per core makes large networks faster on a CPU."""
 
     def __post_init__(self) -> None:
+        if self.cpu_devices is not None and self.cpu_devices < 1:
+            raise ConfigError(f"mesh.cpu_devices={self.cpu_devices} must be at least 1.")
         for axis in ("fsdp", "tensor"):
             if getattr(self, axis) < 1:
                 raise ConfigError(f"mesh.{axis}={getattr(self, axis)} must be at least 1.")
@@ -61,8 +66,16 @@ class MeshConfig:
         """The mesh over the first devices.
 
         Raises:
-            ConfigError: there are not that many devices.
+            ConfigError: there are not that many devices, or JAX has counted them already.
         """
+        if self.cpu_devices is not None:
+            try:
+                jax.config.update("jax_num_cpu_devices", self.cpu_devices)
+            except RuntimeError as error:
+                raise ConfigError(
+                    f"mesh.cpu_devices={self.cpu_devices} comes too late: this process has used "
+                    f"JAX before and keeps its {jax.device_count('cpu')}; set it in a new one."
+                ) from error
         devices = jax.devices()
         inner = self.fsdp * self.tensor
         data = len(devices) // inner if self.data == -1 else self.data

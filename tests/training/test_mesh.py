@@ -1,6 +1,9 @@
 """Devices: placements, equal losses on every mesh, and meshes that do not fit."""
 
 import json
+import os
+import subprocess
+import sys
 from typing import Any
 
 import jax
@@ -194,3 +197,21 @@ def test_the_batch_is_split_over_data_and_fsdp() -> None:
     assert batch_divisor(mesh) == 4
     assert batch_sharding(mesh).shard_shape((8, 3)) == (2, 3)
     assert mesh.devices.shape == (2, 2, 2)
+
+
+def test_a_cpu_counts_as_several_devices() -> None:
+    code = "from slots.training import MeshConfig; print(MeshConfig(cpu_devices=3).make().size)"
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "3\n"
+
+
+def test_a_cpu_is_split_before_jax_starts_or_not_at_all() -> None:
+    there = jax.device_count("cpu")
+    MeshConfig(cpu_devices=there).make()  # as it is
+    with pytest.raises(ConfigError, match=rf"comes too late: .* keeps its {there}"):
+        MeshConfig(cpu_devices=there + 1).make()
+    with pytest.raises(ConfigError, match="at least 1"):
+        MeshConfig(cpu_devices=0)
