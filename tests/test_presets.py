@@ -54,7 +54,7 @@ def small(config: ExperimentConfig, folder: Path) -> ExperimentConfig:
     """The same parts, narrow, two pictures at a time, on generated data of the same layout."""
 
     def narrow(part: Any) -> Any:
-        """Any width above 8 becomes 8."""
+        """Any width above 8 becomes 8, any number of rounds above 2 becomes 2."""
         if isinstance(part, ResNetConfig):
             part = dataclasses.replace(part, depth=18, width_multiplier=1 / 32, num_groups=2)
         changes: dict[str, Any] = {}
@@ -64,6 +64,8 @@ def small(config: ExperimentConfig, folder: Path) -> ExperimentConfig:
                 changes[field.name] = tuple(min(8, width) for width in value)
             elif field.name in ("features", "hidden", "mlp_hidden", "grid_hidden") and value:
                 changes[field.name] = min(8, value)
+            elif field.name == "num_iterations":
+                changes[field.name] = min(2, value)
             elif dataclasses.is_dataclass(value):
                 changes[field.name] = narrow(value)
         return dataclasses.replace(part, **changes)

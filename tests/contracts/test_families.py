@@ -28,7 +28,12 @@ FAMILIES = {
     "decoder": DecoderConfig,
 }
 KINDS = {name: sorted(family.kinds) for name, family in FAMILIES.items()}
-DEFAULT = {"encoder": "windows", "initializer": "gaussian", "decoder": "mlp"}
+DEFAULT = {
+    "encoder": "windows",
+    "initializer": "gaussian",
+    "module": "slot_attention",
+    "decoder": "mlp",
+}
 SLOW = ("cnn", "resnet")  # many convolutions to compile
 
 # Leaves whose gradient is rightly zero, by slot module.
@@ -40,21 +45,27 @@ UNSEEN = {
 }
 
 
-def every(*names, slow=()):
-    """Parts of every combination of the named families, the others at their fastest."""
+def every(*names, slow=(), pairs=True):
+    """Parts of every combination of the named families, the others at their fastest.
+
+    Among the slow tests are those with a kind in `slow` and, without `pairs`, those in which more
+    than one part is not the fastest.
+    """
     chosen = {}
     for kinds in itertools.product(*(KINDS[name] for name in names)):
-        marks = pytest.mark.slow if set(slow) & set(kinds) else ()
         parts = dict(zip(names, kinds, strict=True))
+        others = sum(DEFAULT[name] != kind for name, kind in parts.items())
+        later = set(slow) & set(kinds) or (others > 1 and not pairs)
+        marks = pytest.mark.slow if later else ()
         chosen["-".join(kinds)] = pytest.param(DEFAULT | parts, id="-".join(kinds), marks=marks)
     return chosen
 
 
-def every_part(slow=()):
-    """One model for every kind of every family; what is the same model comes once."""
+def every_part(slow=(), pairs=False):
+    """Every kind of every family beside every slot module; what is the same model comes once."""
     models = {}
     for name in FAMILIES:
-        for case in every(*dict.fromkeys(("module", name)), slow=slow).values():
+        for case in every(*dict.fromkeys(("module", name)), slow=slow, pairs=pairs).values():
             (parts,) = case.values
             models.setdefault(tuple(sorted(parts.items())), case)
     return list(models.values())
@@ -87,7 +98,7 @@ def check_step(config):
     assert after < before
 
 
-@pytest.mark.parametrize("parts", every_part())
+@pytest.mark.parametrize("parts", every_part(pairs=True))
 def test_one_step(parts):
     check_step(small_model(**parts))
 
