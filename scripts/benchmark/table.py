@@ -28,13 +28,14 @@ def section(title: str, results: Mapping[str, Result], agreement: str) -> list[s
         "|---|---|---|---|---|---|",
     ]
     ours = [r.median for s, r in results.items() if s.startswith("ours") and r.seconds]
+    best = min(ours, default=None)
     for side, result in results.items():
         if result.failure is not None:
             lines.append(f"| {label(side)} | not run: {result.failure} | | | | |")
             continue
         low, high = min(result.seconds), max(result.seconds)
         facts = result.facts
-        ratio = f"{result.median / min(ours):.2f}" if ours else ""
+        ratio = "" if best is None else f"{result.median / best:.2f}"
         time = f"{1e3 * result.median:.1f} ({1e3 * low:.1f} to {1e3 * high:.1f})"
         memory = f"{facts['memory']:.0f}"
         if "planned" in facts:

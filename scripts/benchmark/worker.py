@@ -53,7 +53,7 @@ class Ours:
         config = case.config
         if devices > 1:
             config = replace(config, mesh__cpu_devices=devices)
-            config.mesh.make()
+            config.mesh.make()  # before JAX starts, which is to be over when memory is read
             if jax.default_backend() != "cpu":
                 raise ValueError("the CPU alone can be split into devices.")
         jax.block_until_ready(jax.numpy.ones(8) + 1)  # starts the runtime and its threads
