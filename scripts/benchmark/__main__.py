@@ -39,7 +39,8 @@ processes of their own, each on the same {threads} cores with {threads} threads;
 while training less what was before the model was built; on a GPU it is the allocators' peak. "XLA
 plans" is the program's own sum of arguments, outputs and temporaries, per device. Before the
 timing both sides got the same parameters, pictures and first slots; differences are relative to
-the largest magnitude of each array, PyTorch in float64.
+the largest magnitude of each array, PyTorch in float64. What bounds our step on a CPU:
+[results/speed.md](results/speed.md).
 """
 
 
