@@ -180,8 +180,10 @@ class InvariantSlotAttention(SlotModule):
         position, scale, rotation = given.position, given.scale, given.rotation
         if position is None or config.zero_position_init:
             position = jnp.zeros(shape)
-        if scale is None or config.init_with_fixed_scale is not None:
-            scale = jnp.full(shape, config.init_with_fixed_scale or _FIRST_SCALE)
+        if config.init_with_fixed_scale is not None:
+            scale = jnp.full(shape, config.init_with_fixed_scale)
+        if scale is None:
+            scale = jnp.full(shape, _FIRST_SCALE)
         if rotation is None:
             rotation = jnp.broadcast_to(jnp.eye(2), (*shape, 2))
         first = {

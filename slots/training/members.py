@@ -32,7 +32,7 @@ def over_members(
     """One member's update, compiled for all of them; it donates the states.
 
     Mapped, one program is called for each member in turn. With convolutions on a CPU (jax 0.10),
-    members side by side took 10 times as long as alone and a loop inside the program 24 times; see
+    members side by side took 4 times as long as alone and a loop inside the program 7 times; see
     docs/results/several_seeds.md.
 
     Args:

@@ -289,6 +289,8 @@ def test_first_frames_are_clipped_or_overridden():
     frames = make("ts", zero_position_init=True, init_with_fixed_scale=0.3).complete(far).frames
     assert_array_equal(frames.position, np.zeros((B, K, 2)))
     assert_array_equal(frames.scale, np.full((B, K, 2), 0.3))
+    smallest = make("ts", init_with_fixed_scale=0.0).complete(far).frames
+    assert_array_equal(smallest.scale, np.full((B, K, 2), 0.001))
 
 
 def gradients_of(module, tokens, slots):
