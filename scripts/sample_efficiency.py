@@ -27,7 +27,7 @@ from slots.training import read_records, use_compilation_cache
 DATA = {"tetrominoes": "Tetrominoes", "multi_dsprites": "Multi-dSprites"}
 SLOTS = {"tetrominoes": 4, "multi_dsprites": 6}
 """Of all methods: one more than there are objects, which takes the ground."""
-STEPS = {"tetrominoes": 8000, "multi_dsprites": 5000}
+STEPS = {"tetrominoes": 8000, "multi_dsprites": 3000}
 RHYTHM = ["eval.every=2500", "checkpoint.every=1000", "log.every=500"]
 METHODS = {
     "slot_attention": ("Slot Attention", "slot_attention", []),
