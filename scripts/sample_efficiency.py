@@ -5,7 +5,8 @@
     python scripts/sample_efficiency.py --share 0 2           every second condition, for two cores
 
 A condition is one run of several seeds in `runs/sample_efficiency/`; it goes on where it was
-stopped, and one that is finished is read back. Table and figure hold what is finished.
+stopped, and one that is finished is read back. The printed table and the figure hold what is
+finished.
 """
 
 import argparse
@@ -149,7 +150,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", dest="settings")
     parser.add_argument("--share", type=int, nargs=2, default=(0, 1), metavar=("I", "OF"))
-    parser.add_argument("--out", type=Path, default=Path("docs/results/sample_efficiency"))
+    parser.add_argument("--out", type=Path, default=Path("docs/images/sample_efficiency.png"))
     options = parser.parse_args()
     use_compilation_cache()
     conditions = [
@@ -165,10 +166,8 @@ def main() -> None:
             condition.train(options.seeds, options.settings)
     found = {c: result for c in conditions if (result := c.result()) is not None}
     if found:
-        text = table(found)
-        print(text)
-        options.out.with_suffix(".txt").write_text(text + "\n")
-        figure(found, options.out.with_suffix(".png"))
+        print(table(found))
+        figure(found, options.out)
 
 
 if __name__ == "__main__":
