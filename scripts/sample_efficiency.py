@@ -113,7 +113,7 @@ def figure(found: dict[Condition, dict[str, Any]], path: Path) -> None:
     sizes = [*sorted({c.scenes for c in found if c.scenes}), None]
     panels = [d for d in DATA if any(c.data == d for c in found)]
     drawing, axes = plt.subplots(
-        1, len(panels), figsize=(4.2 * len(panels), 3.4), squeeze=False, layout="constrained"
+        1, len(panels), figsize=(4.2 * len(panels), 3.6), squeeze=False, layout="constrained"
     )
     for data, cell in zip(panels, axes[0], strict=True):
         for number, (method, (label, _, _)) in enumerate(METHODS.items()):
@@ -138,7 +138,8 @@ def figure(found: dict[Condition, dict[str, Any]], path: Path) -> None:
         cell.spines[["top", "right"]].set_visible(False)
         cell.grid(axis="y", color="#dddddd", linewidth=0.6)
         cell.set_axisbelow(True)
-    axes[0, -1].legend(frameon=False, fontsize=8)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    drawing.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     drawing.savefig(path, dpi=130)
 
 
