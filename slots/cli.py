@@ -1,5 +1,6 @@
 """`slots train | eval | show | list`: parse, call, say what went wrong in one sentence."""
 
+import dataclasses
 import json
 import logging
 import math
@@ -182,6 +183,7 @@ def _eval(words: list[str]) -> int:
                     "seeds": list(run.seeds),
                     "protocol": result.protocol.id,
                     "metrics": found,
+                    "verdicts": [dataclasses.asdict(verdict) for verdict in result.verdicts],
                 }
             )
         )
@@ -191,7 +193,10 @@ def _eval(words: list[str]) -> int:
     print(f"{run.folder} at step {run.step:,}, protocol {result.protocol.id}, {seeds}")
     for name, s in result.statistics.items():
         spread, over = (s.seeds_std, f"{len(run.seeds)} seeds, ") if several else (s.stderr, "")
-        print(f"  {name:<18} {s.mean:.4f} ± {spread:.4f}  ({over}n = {s.count})")
+        error = "" if math.isnan(spread) else f" ± {spread:.4f}"
+        print(f"  {name:<26} {s.mean:.4f}{error}  ({over}n = {s.count})")
+    for seed, verdict in zip(run.seeds, result.verdicts, strict=True):
+        print(f"  slots of seed {seed}: {verdict}")
     return 0
 
 

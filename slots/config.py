@@ -101,9 +101,10 @@ def replace(settings: _T, **changes: Any) -> _T:
 def override(settings: _T, assignments: Iterable[str]) -> _T:
     """Applies `a.b=value` assignments in order and returns new settings.
 
-    A part is swapped by its name (`model.module=mesh`); tuples of settings are indexed
-    (`objectives.0.weight=2`). Text is taken as it stands, everything else is a YAML scalar or list,
-    converted to the field's type. Combinations are checked once all assignments are made.
+    A part is swapped by its name (`model.module=mesh`, `objectives=[reconstruction,part_losses]`);
+    tuples of settings are indexed (`objectives.0.weight=2`). Text is taken as it stands, everything
+    else is a YAML scalar or list, converted to the field's type. Combinations are checked once all
+    assignments are made.
 
     Raises:
         ConfigError: unknown key, wrong type, or a combination that the settings refuse.
@@ -216,6 +217,8 @@ def _read(hint: Any, value: Any, path: str) -> Any:
         return None
     inner, wanted = _settings_class(hint), _required(hint)
     if inner is not None:
+        if isinstance(value, str) and issubclass(inner, Component):  # by name, with its defaults
+            return _made(inner.named(value, path), {}, path)
         return from_data(inner, value, path)
     if typing.get_origin(wanted) is not tuple:
         return _convert(hint, value, path)

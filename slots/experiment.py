@@ -5,6 +5,7 @@ import dataclasses
 import datetime
 import importlib.metadata
 import json
+import logging
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,11 +18,12 @@ import numpy as np
 from slots.config import ConfigError, from_data, leaves, override, replace, to_data
 from slots.data import DataConfig, Dataset
 from slots.evaluation import Evaluation, EvaluationConfig, Evaluator, make_predict, merge
-from slots.models import Definition, Model, ModelConfig
+from slots.models import Definition, Model, ModelConfig, ReasoningConfig
 from slots.objectives import ObjectiveConfig, ReconstructionConfig
 from slots.training import (
     CheckpointConfig,
     Checkpoints,
+    Collapsed,
     LogConfig,
     MeshConfig,
     OptimizerConfig,
@@ -33,6 +35,8 @@ from slots.training import (
 from slots.training.members import State, each, updates
 from slots.training.rules import named_leaves
 from slots.types import Batch, Prediction, TrainState
+
+log = logging.getLogger("slots")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,6 +91,12 @@ def build(config: ExperimentConfig) -> Experiment:
         ConfigError: data are missing, shapes do not agree, or the mesh does not fit the machine.
     """
     dataset = config.data.make()
+    model = config.model
+    if isinstance(model, ReasoningConfig) and model.classes != dataset.num_classes:
+        raise ConfigError(
+            f"model.classes={model.classes}, but the data have {dataset.num_classes} classes of "
+            "scenes; the two must be the same."
+        )
     definition = Definition.of(config.model, dataset.image_shape)
     trainer = Trainer.of(
         definition, config.objectives, dataset, config.optimizer, config.train, config.mesh
@@ -187,11 +197,56 @@ def train(config: ExperimentConfig, run: str | Path | None = None) -> Run:
         config: the experiment.
         run: the run folder; default `runs/<name>-<time>`.
 
+    With `eval.collapse=restart` a run whose slots stay unhealthy is set aside in
+    `<run>/collapsed-<seed>` and begun anew with the next seed, `eval.max_restarts` times at most.
+
     Raises:
         ConfigError: the settings do not work, or the folder holds another experiment.
         RunError: training could not go on; what was saved is safe.
     """
     folder = Path(run) if run is not None else default_folder(config.name)
+    for _ in range(config.eval.max_restarts + 1):
+        current = _next_seeds(config, folder)
+        try:
+            return _train(current, folder)
+        except Collapsed as collapsed:
+            last = len(_collapsed(folder)) >= config.eval.max_restarts
+            if config.eval.collapse != "restart" or last:
+                raise
+            log.warning("%s The next seed is tried.", collapsed)
+            _set_aside(folder, current.train.seed)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _collapsed(folder: Path) -> list[Path]:
+    """Runs in `folder` that were set aside."""
+    return sorted(folder.glob("collapsed-*"))
+
+
+def _set_aside(folder: Path, seed: int) -> None:
+    """Moves a collapsed run into `collapsed-<seed>`, or what a kill left of it."""
+    aside = folder / f"collapsed-{seed}"
+    aside.mkdir(exist_ok=True)
+    # The settings go last: as long as they are there, it is not done.
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == "config.json"):
+        if path not in _collapsed(folder):
+            path.rename(aside / path.name)
+
+
+def _next_seeds(config: ExperimentConfig, folder: Path) -> ExperimentConfig:
+    """The settings with the seeds that come after those that collapsed in `folder`."""
+    if (folder / "config.json").exists():
+        seed = read_config(folder).train.seed
+        if (folder / f"collapsed-{seed}").exists():
+            _set_aside(folder, seed)
+        elif seed == config.train.seed:
+            return config  # the folder's own settings
+    step = len(_collapsed(folder)) * config.train.seeds
+    seeds = {"train__seed": config.train.seed + step, "data__seed": config.data.seed + step}
+    return replace(config, **seeds) if step else config
+
+
+def _train(config: ExperimentConfig, folder: Path) -> Run:
     _check_folder(folder, config)
     experiment = build(config)
     evaluator = Evaluator(
@@ -199,10 +254,13 @@ def train(config: ExperimentConfig, run: str | Path | None = None) -> Run:
     )
     _write_header(folder, experiment)
 
-    def evaluate_state(state: State, step: int) -> dict[str, dict[str, Any]]:
+    def evaluate_state(state: State, step: int) -> dict[str, Any]:
         result = _score(evaluator, state)
         save_values(folder, f"{config.eval.split}-{step}", result)
-        return {name: s.as_dict() for name, s in result.statistics.items()}
+        found: dict[str, Any] = {n: s.as_dict() for n, s in result.statistics.items()}
+        if result.verdicts:
+            found["verdicts"] = [dataclasses.asdict(verdict) for verdict in result.verdicts]
+        return found
 
     state = fit(
         experiment.trainer,
@@ -211,6 +269,7 @@ def train(config: ExperimentConfig, run: str | Path | None = None) -> Run:
         logging_config=config.log,
         evaluate=evaluate_state,
         evaluate_every=config.eval.every,
+        on_collapse=config.eval.collapse,
     )
     return Run(folder, experiment, state)
 
@@ -291,23 +350,28 @@ def read_config(folder: Path) -> ExperimentConfig:
     return from_data(ExperimentConfig, data, "config.json")
 
 
+_FREE = ("eval.collapse", "eval.max_restarts")
+"""Settings that change no number, so that a run may go on with others."""
+
+
 def _check_folder(folder: Path, config: ExperimentConfig) -> None:
-    """Refuses a folder that holds another experiment; more steps are no other experiment."""
+    """Refuses a folder that holds another experiment; more steps make no other experiment."""
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"run={folder} is a file, not a folder.")
     if not (folder / "config.json").exists():
-        if folder.is_dir() and any(folder.iterdir()):
+        if folder.is_dir() and set(folder.iterdir()) - set(_collapsed(folder)):
             raise ConfigError(f"run={folder} is not empty and not a run; choose another folder.")
         return
     saved = read_config(folder)
     before, now = dict(leaves(saved)), dict(leaves(config))
     for key in {**before, **now}:
-        if key == "train.steps" and now[key] >= before[key]:
+        if key in _FREE or (key == "train.steps" and now[key] >= before[key]):
             continue
         if before.get(key) != now.get(key):
             raise ConfigError(
                 f"run={folder} holds another experiment: {key} is {before.get(key)!r} there and "
-                f"{now.get(key)!r} here; only train.steps may be raised."
+                f"{now.get(key)!r} here; only train.steps may be raised "
+                f"(and {' and '.join(_FREE)} be changed)."
             )
 
 

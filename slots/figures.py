@@ -6,7 +6,20 @@ from slots import visualize
 from slots.experiment import Run
 from slots.training import read_records
 
-_CURVES = ("loss", "fg_ari", "ari", "mbo", "miou", "mse_mean", "grad_norm", "learning_rate")
+_HEALTH = ("entropy", "effective_slots", "duplicate_rate", "dead_rate", "position_score")
+_SCORES = (
+    "fg_ari",
+    "ari",
+    "mbo",
+    "miou",
+    "ap_inf",
+    "ap_0.5",
+    "accuracy",
+    "macro_f1",
+    "hmc",
+    "mse_mean",
+)
+_CURVES = ("loss", *_SCORES, "grad_norm", "learning_rate")
 
 
 def write_figures(run: Run, count: int = 8) -> list[Path]:
@@ -17,8 +30,8 @@ def write_figures(run: Run, count: int = 8) -> list[Path]:
         count: of scenes, the first of the evaluation split; fewer where it holds fewer.
 
     Returns:
-        The files written: `reconstructions.png`, `slots.png`, `attention.png`, `curves.png`, and
-        `frames.png` where slots carry frames.
+        The files written: `reconstructions.png`, `slots.png`, `attention.png`, `curves.png`,
+        `health.png` (curves of slot health), and `frames.png` where slots carry frames.
     """
     run = run.member(0)
     config = run.experiment.config
@@ -58,9 +71,11 @@ def write_figures(run: Run, count: int = 8) -> list[Path]:
         images[0], attention[0], grid=prediction.tokens.grid
     )
     records = read_records(run.folder / "metrics.jsonl")
-    names = [name for name in _CURVES if any(name in record for record in records)]
-    if names:
-        figures["curves"] = visualize.training_curves(records, names)
+    wanted = {"curves": _CURVES, "health": [f"health/{name}" for name in _HEALTH]}
+    for title, curves in wanted.items():
+        names = [name for name in curves if any(name in record for record in records)]
+        if names:
+            figures[title] = visualize.training_curves(records, names)
     folder = run.folder / "figures"
     folder.mkdir(exist_ok=True)
     paths = []

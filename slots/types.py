@@ -63,6 +63,8 @@ class Batch:
     properties: dict[str, Shaped[Array, "b *m"]] | None = None
     visibility: Bool[Array, "b m"] | None = None
     num_objects: Int[Array, "b"] | None = None
+    label: Int[Array, "b"] | None = None
+    """The scene's own class, from 0."""
     index: Int[Array, "b"] | None = None
     """Record number in its split; also seeds the draws made for the example."""
 
@@ -84,6 +86,8 @@ class Tokens:
     features: Float[Array, "b n d"]
     positions: Float[Array, "b n 2"]
     """Centres as (y, x) in [-1, 1]."""
+    content: Float[Array, "b n c"] | None = None
+    """The feature map before places were added to it, for initializers that ask what is there."""
     mask: Bool[Array, "b n"] | None = None
     """False where a token does not exist; None means all do."""
     grid: tuple[int, int] = static()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny import quick_compiles
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # `scripts` is no package of the distribution
@@ -29,6 +30,9 @@ needs_torch = pytest.mark.skipif(
 @pytest.fixture(autouse=True)
 def _children_start_here(monkeypatch):
     monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # they compile more than they run
+    with quick_compiles():
+        yield
 
 
 def test_without_torch_our_side_is_timed_and_the_table_says_so(monkeypatch, tmp_path):
@@ -76,8 +80,12 @@ COORDINATES = ["model.encoder.head.position=none", "model.decoder.position=coord
         [],
         ["model.decoder.background=true"],
         *([*COORDINATES, *FRAMES, f"model.module.variant={kind}"] for kind in ("t", "ts", "tsr")),
+        ["model.initializer=mixture", "model.module=slot_mixture"],
+        ["model.module=mesh", "model.module.plan=sinkhorn"],
+        ["model.module=mesh", "model.module.noise_scale=0"],  # no noise to give to both
+        ["model.initializer=dictionary", "objectives=[reconstruction,part_losses]"],
     ],
-    ids=["plain", "background", "t", "ts", "tsr"],
+    ids=["plain", "background", "t", "ts", "tsr", "mixture", "sinkhorn", "mesh", "cosa"],
 )
 def test_sides_agree_on_small_models(settings):
     from scripts.benchmark.agreement import check

@@ -14,6 +14,7 @@ FAMILIES = {"modules", "initializers", "encoders", "decoders", "temporal"}
 LAYERS = (
     {"types"},
     {"config"},
+    {"properties"},
     {"nn"},
     FAMILIES | {"metrics", "visualize", "data"},
     {"models"},

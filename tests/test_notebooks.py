@@ -14,6 +14,7 @@ NOTEBOOKS = sorted(FOLDER.glob("*.py"))
 @pytest.mark.filterwarnings("ignore")  # Jupyter's own
 def test_notebook_runs(path, monkeypatch):
     monkeypatch.setenv("SLOTS_SHORT", "1")
+    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # so short, compiling takes longer
     notebook = jupytext.read(path)
     client = nbclient.NotebookClient(
         notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}

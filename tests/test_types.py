@@ -41,6 +41,7 @@ BATCH = {
     "properties": {"x": jnp.zeros((B, 5)), "seen": jnp.zeros(B)},
     "visibility": jnp.zeros((B, 5), bool),
     "num_objects": jnp.zeros(B, jnp.int32),
+    "label": jnp.zeros(B, jnp.int32),
     "index": jnp.arange(B),
 }
 

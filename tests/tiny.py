@@ -83,6 +83,7 @@ class DotsConfig(DataConfig):
     """Training steps whose pictures hold a NaN."""
     bad_seed: int | None = None
     """Of this seed alone; None: of all."""
+    held_out: int = 16
 
     def make(self) -> "Dots":
         return Dots(self)
@@ -113,7 +114,7 @@ class Dots(Dataset):
     def size(self, split: str) -> int | None:
         if split not in ("train", "val"):
             raise ConfigError(f"no split {split!r}")
-        return None if split == "train" else 16
+        return None if split == "train" else self.config.held_out
 
     def _batch(self, index: np.ndarray, seed: int) -> dict[str, np.ndarray]:
         config, images, labels = self.config, [], []

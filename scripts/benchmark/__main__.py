@@ -103,12 +103,12 @@ def run(case: Case, options: argparse.Namespace) -> tuple[list[str], dict[str, R
     return lines, results
 
 
-def price(case: Case, results: Mapping[str, Result], baseline: float | None) -> list[str]:
-    """What slots with frames cost beside slots without, encoder and decoder being the same."""
-    ours = results.get("ours")
-    if not case.priced or baseline is None or ours is None or not ours.seconds:
+def price(name: str, case: Case, medians: Mapping[str, float]) -> list[str]:
+    """What the row's step costs beside that of the row it is compared with."""
+    if case.beside is None or not {name, case.beside} <= medians.keys():
         return []
-    return [f"Our step is {ours.median / baseline:.2f} times that of Slot Attention above.", ""]
+    ratio = medians[name] / medians[case.beside]
+    return [f"Our step is {ratio:.2f} times that of: {CASES[case.beside].title}.", ""]
 
 
 def versions() -> str:
@@ -124,9 +124,9 @@ def versions() -> str:
 
 def main(arguments: Sequence[str]) -> None:
     options = parse(arguments)
-    cases = [CASES[row] for row in options.rows]
+    cases = {row: CASES[row] for row in options.rows}
     if options.quick:
-        cases, options.rounds, options.seconds = [TINY], 2, 0.1
+        cases, options.rounds, options.seconds = {"tiny": TINY}, 2, 0.1
     command = shlex.join(["python", "-m", "scripts.benchmark", *arguments])
     if tunables := os.environ.get("GLIBC_TUNABLES"):  # memory in huge pages, for all sides
         command = f"GLIBC_TUNABLES={tunables} {command}"
@@ -137,12 +137,12 @@ def main(arguments: Sequence[str]) -> None:
         "",
         NOTES.format(threads=options.threads, seconds=options.seconds, rounds=options.rounds),
     ]
-    baseline = None
-    for case in cases:
+    medians: dict[str, float] = {}
+    for name, case in cases.items():
         found, results = run(case, options)
-        if case is CASES["isa_baseline"] and "ours" in results and results["ours"].seconds:
-            baseline = results["ours"].median
-        found += price(case, results, baseline)
+        if "ours" in results and results["ours"].seconds:
+            medians[name] = results["ours"].median
+        found += price(name, case, medians)
         print("\n".join(found), flush=True)
         lines += found
     text = "\n".join(lines).rstrip() + "\n"

@@ -5,6 +5,7 @@ loss, reconstruction and masks, and the gradient of every parameter, relative to
 of each array.
 """
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -12,8 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from scripts.benchmark.torch_models import Autoencoder, First, Frames, views
+from scripts.benchmark.torch_models import (
+    Autoencoder,
+    Dictionary,
+    First,
+    Frames,
+    MixtureInitializer,
+    views,
+)
 from slots.experiment import Experiment
+from slots.initializers import FirstSlots
 from slots.models.base import example_keys
 from slots.training.rules import named_leaves
 from slots.types import Batch, Context
@@ -52,7 +61,8 @@ def check(experiment: Experiment) -> dict[str, float]:
     batch = next(experiment.trainer.batches(0))
     state = experiment.trainer.init()
     ours = jax.jit(lambda params: _ours(experiment, params, state.variables, batch))(state.params)
-    exact, rounded = (_theirs(experiment, state.params, batch, ours["first"], d) for d in DTYPES)
+    given = state.params, batch, ours["first"], state.variables["initializer"]
+    exact, rounded = (_theirs(experiment, *given, dtype) for dtype in DTYPES)
     found = {}
     for kind, limit in (("outputs", OUTPUTS), ("gradients", GRADIENTS)):
         differences = _differences(ours[kind], exact[kind])
@@ -83,20 +93,30 @@ def _differences(ours: dict[str, Any], exact: dict[str, Any]) -> dict[str, float
 
 
 def _theirs(
-    experiment: Experiment, params: Any, batch: Batch, slots: Any, dtype: torch.dtype
+    experiment: Experiment,
+    params: Any,
+    batch: Batch,
+    first: FirstSlots,
+    variables: Any,
+    dtype: torch.dtype,
 ) -> dict[str, dict[str, Any]]:
     """Outputs and gradients of the PyTorch model by our names, in our layout."""
     model = Autoencoder(experiment.config, experiment.dataset.image_shape).to(dtype)
     load(model, params)
+    for name, value in variables.get("table", {}).items():
+        getattr(model.initializer, name).copy_(torch.tensor(np.asarray(value)))
     pixels = torch.tensor(np.asarray(batch.pixels)).to(dtype).permute(0, 3, 1, 2)
-    loss, drawn = model.loss(pixels, _first(model, slots, dtype))
+    loss, drawn = model.loss(pixels, _first(model, first, dtype))
     loss.backward()
     outputs = {
         "loss": loss,
         "reconstruction": drawn.mixture.permute(0, 2, 3, 1),
         "masks": drawn.masks[:, :, 0],
     }
-    gradients = named_leaves(views(model, lambda p: p.grad))
+    # What no gradient reaches (a dictionary's way in) has None.
+    gradients = named_leaves(
+        views(model, lambda p: torch.zeros_like(p) if p.grad is None else p.grad)
+    )
     return {
         "outputs": {name: x.detach().numpy() for name, x in outputs.items()},
         "gradients": {name: x.numpy() for name, x in gradients.items()},
@@ -120,21 +140,28 @@ def _ours(experiment: Experiment, params: Any, variables: Any, batch: Batch) -> 
     tokens = model.encoder(model.from_image(batch.pixels))
     init_key, _ = jax.random.split(context.key)  # as the model does; if not, the losses differ
     keys = example_keys(init_key, batch, len(batch.pixels))
-    slots, _ = model.initializer(tokens, keys, variables["initializer"], train=True)
+    first, _ = model.initializer(tokens, keys, variables["initializer"], train=True)
     return {
         "outputs": {"loss": value, "reconstruction": drawn.output, "masks": drawn.masks},
         "gradients": named_leaves(gradients),
-        "first": model.module.complete(slots),
+        "first": dataclasses.replace(first, slots=model.module.complete(first.slots)),
     }
 
 
-def _first(model: Autoencoder, slots: Any, dtype: torch.dtype) -> First:
+def _first(model: Autoencoder, first: FirstSlots, dtype: torch.dtype) -> First:
     """Our first slots as PyTorch takes them: the Gaussian's noise is found again."""
 
     def tensor(x: Any) -> torch.Tensor | None:
         return None if x is None else torch.tensor(np.asarray(x)).to(dtype)
 
+    slots: Any = first.slots
     vectors, own = tensor(slots.vectors), getattr(model.initializer, "content", model.initializer)
+    if isinstance(model.initializer, MixtureInitializer):
+        vectors = torch.cat([vectors, tensor(slots.extras["log_scale"])], dim=-1)
+    if isinstance(own, Dictionary):
+        codes = torch.tensor(np.asarray(first.diagnostics["codes"]))
+        scale = (own.log_variance.detach()[codes] / 2).exp()
+        vectors = (vectors - own.mean.detach()[codes]) / scale
     if hasattr(own, "log_scale"):
         vectors = (vectors - own.mean.detach()) / own.log_scale.detach().exp()
     if slots.frames is None:

@@ -39,7 +39,7 @@ def breakdown(experiment: Experiment, repeats: int = REPEATS) -> dict[str, Any]:
         found = tokens(model)
         keys = example_keys(context.key, batch, len(batch.pixels))
         first, _ = model.initializer(found, keys, variables["initializer"], train=True)
-        return model.module(found, model.module.complete(first), keys, train=True).slots
+        return model.module(found, model.module.complete(first.slots), keys, train=True).slots
 
     def loss(model: Any) -> Any:
         prediction, _ = model(batch, context, variables)

@@ -14,8 +14,8 @@ class Case:
     title: str
     preset: str
     settings: tuple[str, ...] = ()
-    priced: bool = False
-    """Whether the table says what its step costs beside that of `isa_baseline`."""
+    beside: str | None = None
+    """The row whose step the table divides this one's by."""
 
     @property
     def config(self) -> ExperimentConfig:
@@ -41,7 +41,17 @@ def _invariant(variant: str) -> Case:
             "model.module=invariant_slot_attention",
             f"model.module.variant={variant}",
         ),
-        priced=True,
+        beside="isa_baseline",
+    )
+
+
+def _swapped(title: str, *settings: str) -> Case:
+    """Another slot module with as many rounds, everything else as in the first row."""
+    return Case(
+        f"{title}, Tetrominoes, the paper's architecture, batch 32",
+        "slot_attention/tetrominoes",
+        ("train.batch_size=32", *settings),
+        beside="paper",
     )
 
 
@@ -62,6 +72,13 @@ CASES = {
     "isa_t": _invariant("t"),
     "isa_ts": _invariant("ts"),
     "isa_tsr": _invariant("tsr"),
+    "mixture": _swapped(
+        "Slot Mixture Module", "model.initializer=mixture", "model.module=slot_mixture"
+    ),
+    "mesh": _swapped("MESH", "model.module=mesh"),
+    "cosa": _swapped(
+        "CoSA", "model.initializer=dictionary", "objectives=[reconstruction,part_losses]"
+    ),
 }
 
 TINY = Case(

@@ -17,8 +17,19 @@ from slots.config import ConfigError
 from slots.decoders import BroadcastConfig, MLPDecoderConfig
 from slots.encoders import CNNConfig, TokenHeadConfig, WindowsConfig
 from slots.experiment import ExperimentConfig
-from slots.initializers import FramesInitializerConfig, GaussianConfig, LearnedConfig
-from slots.modules import InvariantSlotAttentionConfig, SlotAttentionConfig
+from slots.initializers import (
+    DictionaryConfig,
+    FramesInitializerConfig,
+    GaussianConfig,
+    LearnedConfig,
+    MixtureConfig,
+)
+from slots.modules import (
+    InvariantSlotAttentionConfig,
+    MESHConfig,
+    SlotAttentionConfig,
+    SlotMixtureConfig,
+)
 
 
 class Frames(NamedTuple):
@@ -101,9 +112,10 @@ def relative(positions: Tensor, frames: Frames, scale_factor: float) -> Tensor:
 
 
 class MLP(nn.Sequential):
-    def __init__(self, inputs: int, hidden: int, outputs: int):
+    def __init__(self, inputs: int, hidden: int, outputs: int, *, bias: bool = True):
         super().__init__()
-        self.first, self.second = nn.Linear(inputs, hidden), nn.Linear(hidden, outputs)
+        self.first = nn.Linear(inputs, hidden)
+        self.second = nn.Linear(hidden, outputs, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.second(F.relu(self.first(x)))
@@ -114,7 +126,7 @@ class TokenHead(nn.Module):
         super().__init__()
         refuse_unless(config.norm == "channels" and not config.final_relu, "this encoder.head")
         hidden = width if config.hidden is None else config.hidden
-        self.features = config.features or width
+        self.width, self.features = width, config.features or width
         self.register_buffer("positions", positions, persistent=False)
         self.position = None
         if config.position != "none":
@@ -125,8 +137,8 @@ class TokenHead(nn.Module):
             self.mlp = MLP(width, hidden, self.features)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B,C,H',W'] to [B,N,D]."""
-        x = x.flatten(2).transpose(1, 2)
+        """[B,C,H',W'] to [B,N,D]; `content` is what there is before places are added."""
+        x = self.content = x.flatten(2).transpose(1, 2)
         if self.position is not None:
             x = x + self.position(self.positions)
         return x if self.mlp is None else self.mlp(self.norm(x))
@@ -204,6 +216,103 @@ class Learned(nn.Module):
         return self.vectors.expand(len(tokens), -1, -1)
 
 
+class MixtureInitializer(nn.Module):
+    """First means and spreads side by side."""
+
+    def __init__(self, config: MixtureConfig, num_slots: int, slot_dim: int):
+        super().__init__()
+        self.shape = (num_slots, 2 * slot_dim)
+        limit = (6 / (4 * slot_dim)) ** 0.5
+        self.mean = nn.Parameter(torch.randn(2 * slot_dim))
+        self.log_scale = nn.Parameter(torch.empty(2 * slot_dim).uniform_(-limit, limit))
+
+    def forward(self, tokens: Tensor, noise: Tensor | None) -> Tensor:
+        if noise is None:
+            noise = torch.randn(len(tokens), *self.shape, device=tokens.device, dtype=tokens.dtype)
+        return self.mean + self.log_scale.exp() * noise
+
+
+class Dictionary(nn.Module):
+    """Kori et al. 2024: Gaussians looked up by what the picture is made of; `loss` is its term.
+
+    Its buffers are our variables; keys follow moving averages while it trains.
+    """
+
+    def __init__(self, config: DictionaryConfig, num_slots: int, slot_dim: int, content: int):
+        super().__init__()
+        refuse_unless(
+            (config.lookup, config.values, config.count, config.estimate)
+            == ("cosine", "gaussian", "all", "picture")
+            and not config.restart_below,
+            "this model.initializer",
+        )
+        self.config, self.num_slots, self.loss = config, num_slots, torch.zeros(())
+        self.project_in = MLP(content, content, config.key_dim)
+        self.norm_in = nn.LayerNorm(config.key_dim)
+        self.project_out = MLP(config.key_dim, content, content)
+        self.norm_out = nn.LayerNorm(content)
+        self.mean = nn.Parameter(F.normalize(torch.randn(config.size, slot_dim), dim=-1))
+        limit = (6 / slot_dim) ** 0.5
+        self.log_variance = nn.Parameter(torch.empty(config.size, slot_dim).uniform_(-limit, limit))
+        self.register_buffer("keys", F.normalize(torch.randn(config.size, config.key_dim), dim=-1))
+        self.register_buffer("counts", torch.ones(config.size))
+        self.register_buffer("sums", self.keys.clone())
+
+    @torch.no_grad()
+    def properties(self, content: Tensor) -> tuple[Tensor, Tensor]:
+        """Sums of tokens by the leading eigenvectors, and all eigenvalues, rounded."""
+        x = F.normalize(content, dim=-1)
+        wide = x.shape[1] <= x.shape[2]
+        values, vectors = torch.linalg.eigh(x @ x.mT if wide else x.mT @ x)
+        values, vectors = values.flip(-1), vectors.flip(-1).mT[:, : self.num_slots]
+        if not wide:
+            vectors = F.normalize(vectors @ x.mT, dim=-1, eps=1e-6)
+        largest = vectors.abs().argmax(dim=-1, keepdim=True)
+        sign = torch.where(vectors.gather(-1, largest) < 0, -1.0, 1.0).to(vectors.dtype)
+        return (vectors * sign) @ content, values.round()
+
+    def entries(self, sizes: Tensor, count: int) -> list[int]:
+        """Which property each slot takes, of one picture."""
+        found, level = list(range(count)), 1
+        while len(found) < self.num_slots:
+            larger = int((sizes > level).sum())
+            found += range(1 if larger > 1 else 0, larger) if larger else range(count)
+            level += 1
+        return found[: self.num_slots]
+
+    @torch.no_grad()
+    def follow(self, features: Tensor, codes: Tensor, present: Tensor) -> None:
+        config, size = self.config, self.config.size
+        chosen = F.one_hot(codes, size) * present[..., None]
+        chosen = chosen.flatten(0, 1).to(features.dtype)
+        self.counts.mul_(config.decay).add_((1 - config.decay) * chosen.sum(dim=0))
+        total = self.counts.sum()
+        even = (self.counts + config.decay_epsilon) / (total + size * config.decay_epsilon)
+        self.counts.copy_(even * total)
+        moved = (1 - config.decay) * chosen.T @ features.flatten(0, 1)
+        self.sums.mul_(config.decay).add_(moved)
+        self.keys.copy_(self.sums / self.counts[:, None])
+
+    def forward(self, content: Tensor, noise: Tensor | None) -> Tensor:
+        found, sizes = self.properties(content)
+        count = (sizes > 0).sum(dim=-1).clamp(self.config.least, found.shape[1])
+        present = torch.arange(found.shape[1], device=found.device) < count[:, None]
+        features = self.norm_in(self.project_in(found))
+        cosine = F.normalize(features, dim=-1) @ F.normalize(self.keys, dim=-1).T
+        codes = cosine.abs().argmax(dim=-1)
+        read = self.norm_out(self.project_out(self.keys[codes]))
+        apart = 2 * (1 - F.cosine_similarity(read, found, dim=-1))
+        self.loss = ((apart * present).sum(dim=1) / present.sum(dim=1)).mean()
+        if self.training:
+            self.follow(features, codes, present)
+        rows = zip(sizes, count.tolist(), strict=True)
+        entries = torch.tensor([self.entries(*row) for row in rows], device=codes.device)
+        codes = codes.gather(1, entries)
+        if noise is None:
+            noise = torch.randn(*codes.shape, self.mean.shape[1], device=codes.device)
+        return self.mean[codes] + (self.log_variance[codes] / 2).exp() * noise
+
+
 class FramesInitializer(nn.Module):
     """Vectors of another initializer; frames are drawn by `draw_frames`."""
 
@@ -273,6 +382,122 @@ class SlotAttention(SlotModule):
             attention = torch.einsum("bkd,bnd->bkn", q, k).softmax(dim=1) + self.config.epsilon
             attention = attention / attention.sum(dim=-1, keepdim=True)
             slots = self.update(slots, torch.einsum("bkn,bnd->bkd", attention, v))
+        return slots, frames
+
+
+class SlotMixture(SlotModule):
+    """Kirilenko et al. 2024: expectation and maximisation with [B,K,N,D] differences."""
+
+    def __init__(self, config: SlotMixtureConfig, features: int, slot_dim: int):
+        refuse_unless(
+            config.density == "released"
+            and config.first == "given"
+            and not config.tie_values
+            and (config.update, config.output) == ("gru", "projected")
+            and config.gradient in ("full", "bilevel")
+            and config.cut_prior,
+            "this model.module",
+        )
+        super().__init__(config, features, slot_dim)
+        hidden = max(slot_dim, config.mlp_hidden)
+        self.norm_slots = nn.LayerNorm(2 * slot_dim, eps=config.layer_norm_epsilon)
+        self.mlp = MLP(slot_dim, hidden, slot_dim)
+        self.project = MLP(2 * slot_dim, 2 * hidden, slot_dim)
+        self.scale = slot_dim**-0.5 if config.distance_scale == "width" else 1.0
+
+    def forward(
+        self, tokens: Tensor, slots: Tensor, frames: Frames | None, positions: Tensor
+    ) -> tuple[Tensor, Frames | None]:
+        tokens = self.norm_inputs(tokens)
+        k, v = self.key(tokens), self.value(tokens)
+        mean, log_scale = slots.chunk(2, dim=-1)
+        first = mean, log_scale
+        prior = mean.new_full((*mean.shape[:2], 1), 1 / mean.shape[1])
+        epsilon = self.config.epsilon
+        for i in range(self.config.num_iterations):
+            if i == self.config.num_iterations - 1 and self.config.gradient == "bilevel":
+                mean, log_scale = (
+                    x.detach() + y - y.detach()
+                    for x, y in zip((mean, log_scale), first, strict=True)
+                )
+                prior = prior.detach()
+            mean, log_scale = self.norm_slots(torch.cat([mean, log_scale], -1)).chunk(2, dim=-1)
+            q, r = self.query(mean), self.query(log_scale)
+            gaps = (k[:, None] - q[:, :, None]) ** 2 / (2 * r).exp()[:, :, None]
+            density = ((-self.scale * gaps.sum(-1)).exp() + epsilon) * prior
+            attention = density / density.sum(dim=1, keepdim=True)
+            if self.config.prior == "counts":
+                prior = attention.mean(dim=-1, keepdim=True)
+            weights = attention / attention.sum(dim=-1, keepdim=True)
+            mean = self.update(mean, torch.einsum("bkn,bnd->bkd", weights, v))
+            gaps = (v[:, None] - mean[:, :, None]) ** 2 + epsilon
+            log_scale = 0.5 * (weights[..., None] * gaps).sum(dim=2).log()
+        return self.project(torch.cat([mean, log_scale], -1)), frames
+
+
+class MESH(SlotModule):
+    """Zhang et al. 2023: Sinkhorn in logarithms; automatic gradients, of the entropy too."""
+
+    def __init__(self, config: MESHConfig, features: int, slot_dim: int):
+        refuse_unless(
+            config.plan in ("mesh", "sinkhorn")
+            and config.distance == "euclidean"
+            and config.mlp_hidden > 0
+            and config.warm_start
+            and not config.learn_rate
+            and config.gradient == "full",
+            "this model.module",
+        )
+        super().__init__(config, features, slot_dim)
+
+        def mass(inputs: int) -> MLP:
+            return MLP(inputs, config.marginal_hidden, 1, bias=False)
+
+        self.slot_mass, self.token_mass = mass(slot_dim), mass(features)
+
+    def sinkhorn(
+        self, cost: Tensor, a: Tensor, b: Tensor, sweeps: int, v: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        a, b = (x.clamp_min(1e-30).log() for x in (a, b))
+        v = torch.zeros_like(b) if v is None else v
+        for _ in range(sweeps):
+            u = a - (v[..., None] - cost).logsumexp(dim=1)
+            v = b - (u[:, None] - cost).logsumexp(dim=2)
+        return (u[:, None] + v[..., None] - cost).exp(), v
+
+    def sharpen(self, cost: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor | None]:
+        config, v = self.config, None
+        cost = cost + config.noise_scale * torch.randn_like(cost)
+        for _ in range(config.mesh_steps):
+            with torch.enable_grad():
+                leaf = cost.detach().requires_grad_()
+                held = None if v is None else v.detach()
+                plan, _ = self.sinkhorn(leaf, a.detach(), b.detach(), config.mesh_sweeps, held)
+                plan = plan.clamp(1e-20, 1)
+                entropy = -(plan * plan.log()).mean(dim=(1, 2)).sum()
+                (gradient,) = torch.autograd.grad(entropy, leaf)
+            _, v = self.sinkhorn(cost, a, b, config.mesh_sweeps, v)
+            length = gradient.flatten(1).norm(dim=1).clamp_min(1e-12)[:, None, None]
+            cost = cost - config.mesh_rate * gradient / length
+        return cost, v
+
+    def forward(
+        self, tokens: Tensor, slots: Tensor, frames: Frames | None, positions: Tensor
+    ) -> tuple[Tensor, Frames | None]:
+        config = self.config
+        tokens = self.norm_inputs(tokens)
+        k, v = self.key(tokens), self.value(tokens)
+        mass = config.mass or slots.shape[1]
+        a = mass * self.token_mass(tokens)[..., 0].softmax(dim=-1)
+        for _ in range(config.num_iterations):
+            normed = self.norm_slots(slots)
+            cost = config.cost_scale * torch.cdist(self.query(normed), k)
+            b = mass * self.slot_mass(normed)[..., 0].softmax(dim=-1)
+            start = None
+            if config.plan == "mesh":
+                cost, start = self.sharpen(cost, a, b)
+            plan, _ = self.sinkhorn(cost / config.temperature, a, b, config.sweeps, start)
+            slots = self.update(slots, torch.einsum("bkn,bnd->bkd", plan, v))
         return slots, frames
 
 
@@ -487,9 +712,16 @@ class MLPDecoder(nn.Module):
 
 ENCODERS: dict[type, type[nn.Module]] = {CNNConfig: CNN, WindowsConfig: Windows}
 INITIALIZERS: dict[type, type[nn.Module]] = {
+    DictionaryConfig: Dictionary,
     FramesInitializerConfig: FramesInitializer,
     GaussianConfig: Gaussian,
     LearnedConfig: Learned,
+    MixtureConfig: MixtureInitializer,
+}
+MODULES: dict[type, type[nn.Module]] = {
+    MESHConfig: MESH,
+    SlotAttentionConfig: SlotAttention,
+    SlotMixtureConfig: SlotMixture,
 }
 DECODERS: dict[type, type[nn.Module]] = {BroadcastConfig: Broadcast, MLPDecoderConfig: MLPDecoder}
 
@@ -509,7 +741,7 @@ class Autoencoder(nn.Module):
         self.frames = ""
         self.weights = {term.kind: term.weight for term in config.objectives}
         refuse_unless(
-            set(self.weights) <= {"reconstruction", "component_error"}
+            set(self.weights) <= {"reconstruction", "component_error", "part_losses"}
             and all(getattr(t, "reduce", "mean") == "mean" for t in config.objectives),
             "these objectives",
         )
@@ -518,7 +750,10 @@ class Autoencoder(nn.Module):
         self.encoder = ENCODERS[type(model.encoder)](model.encoder, image_shape)
         own = type(model.initializer)
         refuse_unless(own in INITIALIZERS, f"model.initializer={model.initializer.kind}")
-        self.initializer = INITIALIZERS[own](model.initializer, model.num_slots, model.slot_dim)
+        content = (self.encoder.head.width,) if own is DictionaryConfig else ()
+        self.initializer = INITIALIZERS[own](
+            model.initializer, model.num_slots, model.slot_dim, *content
+        )
         features = self.encoder.head.features
         if isinstance(model.module, InvariantSlotAttentionConfig):
             self.frames = model.module.variant
@@ -526,8 +761,9 @@ class Autoencoder(nn.Module):
                 model.module, features, model.slot_dim, model.scale_factor
             )
         else:
-            refuse_unless(type(model.module) is SlotAttentionConfig, "this model.module")
-            self.module = SlotAttention(model.module, features, model.slot_dim)
+            kind = type(model.module)
+            refuse_unless(kind in MODULES, f"model.module={model.module.kind}")
+            self.module = MODULES[kind](model.module, features, model.slot_dim)
         self.decoder = DECODERS[type(model.decoder)](
             model.decoder, model.slot_dim, image_shape, model.scale_factor
         )
@@ -535,7 +771,8 @@ class Autoencoder(nn.Module):
     def forward(self, image: Tensor, first: First | None = None) -> Output:
         """Draws pictures [B,C,H,W] in the model's range; draws its own noise without `first`."""
         tokens = self.encoder(image)
-        slots = self.initializer(tokens, None if first is None else first.vectors)
+        noise = None if first is None else first.vectors
+        slots = self.initializer(self.encoder.head.content, noise)
         frames = draw_frames(self.frames, slots) if first is None else first.frames
         slots, frames = self.module(tokens, slots, frames, self.encoder.head.positions)
         return self.decoder(slots, frames)
@@ -549,6 +786,8 @@ class Autoencoder(nn.Module):
             error = (drawn.parts - target[:, None]).square().mean(dim=2, keepdim=True)
             mean = (drawn.masks * error).sum(dim=1).mean()
             loss = loss + self.weights["component_error"] * mean
+        if isinstance(self.initializer, Dictionary):
+            loss = loss + self.weights.get("part_losses", 0.0) * self.initializer.loss
         return loss, drawn
 
 

@@ -1,12 +1,26 @@
 """Data sets: generated scenes and folders of pictures."""
 
 from slots.data.base import DataConfig, Dataset
+from slots.data.digits import DigitsConfig
 from slots.data.folder import FolderConfig
 from slots.data.multi_dsprites import MultiDSpritesConfig
+from slots.data.shapes import ShapesConfig
 from slots.data.tetrominoes import TetrominoesConfig
 
 DataConfig.kinds.update(
-    folder=FolderConfig, multi_dsprites=MultiDSpritesConfig, tetrominoes=TetrominoesConfig
+    digits=DigitsConfig,
+    folder=FolderConfig,
+    multi_dsprites=MultiDSpritesConfig,
+    shapes=ShapesConfig,
+    tetrominoes=TetrominoesConfig,
 )
 
-__all__ = ["DataConfig", "Dataset", "FolderConfig", "MultiDSpritesConfig", "TetrominoesConfig"]
+__all__ = [
+    "DataConfig",
+    "Dataset",
+    "DigitsConfig",
+    "FolderConfig",
+    "MultiDSpritesConfig",
+    "ShapesConfig",
+    "TetrominoesConfig",
+]

@@ -41,6 +41,8 @@ class Dataset(abc.ABC):
     """(H, W, C)."""
     max_objects: int
     """M: labels are 0 (background) to M. 0 where there are no labels."""
+    num_classes: int = 0
+    """Of `Batch.label`. 0 where scenes have no class."""
 
     @abc.abstractmethod
     def train(self, batch_size: int, *, start: int = 0) -> Iterator[Batch]:

@@ -39,7 +39,7 @@ class TokenHeadConfig:
 class TokenHead(nnx.Module):
     """Makes tokens of a flattened feature map (Locatello et al. 2020, section 3.1 and appendix E).
 
-    Parameters: `position`, `norm`, `mlp`, where present. Attributes: `feature_dim`.
+    Parameters: `position`, `norm`, `mlp`, where present. Attributes: `feature_dim`, `content_dim`.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class TokenHead(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.grid = grid
-        self.feature_dim = config.features or width
+        self.feature_dim, self.content_dim = config.features or width, width
         self.position = (
             PositionEmbedding(
                 width, config.position, config.octaves, kernel_init=kernel_init, rngs=rngs
@@ -81,6 +81,7 @@ class TokenHead(nnx.Module):
 
     def __call__(self, features: Float[Array, "b n c"], positions: Float[Array, "n 2"]) -> Tokens:
         """Tokens of a flattened feature map whose places lie at `positions`."""
+        content = features
         if self.position is not None:
             features = features + self.position(positions)[None]
         if self.mlp is not None and self.norm is not None:
@@ -90,6 +91,7 @@ class TokenHead(nnx.Module):
         return Tokens(
             features=features,
             positions=jnp.broadcast_to(positions[None], shape),
+            content=content,
             grid=self.grid,
         )
 
@@ -112,8 +114,14 @@ class EncoderConfig(Component):
 class Encoder(nnx.Module):
     """Pictures to tokens. Knows its token width and grid before it sees any data."""
 
+    head: TokenHead
     feature_dim: int
     grid: tuple[int, int]
+
+    @property
+    def content_dim(self) -> int:
+        """Width of the tokens' content, before places are added."""
+        return self.head.content_dim
 
     def __call__(self, images: Float[Array, "b h w c"]) -> Tokens:
         """Tokens [B,N,D] of pictures in the model's own range."""

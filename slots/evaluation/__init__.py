@@ -2,6 +2,7 @@
 
 from slots.evaluation.accumulate import Accumulator, Statistic, over_seeds, statistic
 from slots.evaluation.evaluate import Evaluation, EvaluationConfig, Evaluator, make_predict, merge
+from slots.evaluation.health import alarms
 from slots.evaluation.protocols import PROTOCOLS, Protocol, protocol
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Evaluator",
     "Protocol",
     "Statistic",
+    "alarms",
     "make_predict",
     "merge",
     "over_seeds",

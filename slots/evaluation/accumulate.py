@@ -56,17 +56,30 @@ class Accumulator:
 
     def __init__(self) -> None:
         self._rows: dict[int, dict[str, float]] = {}
+        self._arrays: dict[int, dict[str, np.ndarray]] = {}
 
-    def add(self, index: np.ndarray, values: Mapping[str, np.ndarray]) -> None:
+    def add(
+        self,
+        index: np.ndarray,
+        values: Mapping[str, np.ndarray],
+        arrays: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
         """Adds one batch.
 
         Args:
             index: example numbers [B].
             values: per metric [B]; NaN where undefined.
+            arrays: per name [B,...], what scores of all examples together are computed from.
         """
         for row, number in enumerate(np.asarray(index).tolist()):
             if number not in self._rows:
                 self._rows[number] = {name: float(v[row]) for name, v in values.items()}
+                self._arrays[number] = {n: np.asarray(x[row]) for n, x in (arrays or {}).items()}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What was added as arrays, in the order of the example numbers."""
+        rows = [self._arrays[number] for number in sorted(self._arrays)]
+        return {name: np.stack([row[name] for row in rows]) for name in (rows[0] if rows else ())}
 
     def table(self) -> dict[str, np.ndarray]:
         """`index` and one float64 column per metric, in the order of the example numbers."""

@@ -1,8 +1,9 @@
 """Evaluation of a model on held-out examples."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +14,12 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from slots import metrics
 from slots.config import ConfigError
 from slots.data.base import Dataset
-from slots.evaluation.accumulate import Accumulator, Statistic, statistic
+from slots.evaluation.accumulate import Accumulator, Statistic, over_seeds, statistic
+from slots.evaluation.classes import class_rows, class_scores, class_values
+from slots.evaluation.codes import code_rows, code_scores
+from slots.evaluation.health import health_rows, judge
 from slots.evaluation.protocols import Protocol, protocol
+from slots.evaluation.sets import average_precisions, set_rows
 from slots.models import Definition, Model
 from slots.types import Batch, Context, Prediction
 
@@ -33,6 +38,11 @@ class EvaluationConfig:
     seed: int = 0
     """Of the draws that evaluation makes (first slots), the same at every step."""
     protocol: str = "house/image"
+    collapse: Literal["say", "stop", "restart"] = "say"
+    """Where slots got the same unhealthy verdict at three evaluations in a row, after a tenth of
+    training: `stop` ends training (of several members, when it holds for all), `restart` begins
+    anew with the next seed."""
+    max_restarts: int = 3
 
     def __post_init__(self) -> None:
         if self.every < 1 or self.batch_size < 1:
@@ -45,6 +55,8 @@ class EvaluationConfig:
             raise ConfigError(f"eval.count={self.count} must be at least 1, or null for all.")
         if not 0 <= self.seed < 2**32:
             raise ConfigError(f"eval.seed={self.seed} must be at least 0 and below 2**32.")
+        if self.max_restarts < 0:
+            raise ConfigError(f"eval.max_restarts={self.max_restarts} must be 0 or more.")
         wanted = protocol(self.protocol).items
         if wanted is not None and self.count != wanted:
             raise ConfigError(
@@ -59,8 +71,11 @@ class Evaluation:
 
     protocol: Protocol
     statistics: dict[str, Statistic]
+    """Per metric, those of all examples together among them (without an error)."""
     per_example: dict[str, np.ndarray]
-    """`index` [n] and a column per metric: [n], or [m, n] of several members."""
+    """`index` [n] and a column per metric that examples have: [n], or [m, n] of several members."""
+    verdicts: tuple[metrics.Verdict, ...] = ()
+    """On the health of each member's slots; empty where there are no masks of two slots."""
 
 
 def merge(evaluations: Sequence[Evaluation]) -> Evaluation:
@@ -68,20 +83,29 @@ def merge(evaluations: Sequence[Evaluation]) -> Evaluation:
     first = evaluations[0]
     if len(evaluations) == 1:
         return first
-    columns = {n: np.stack([e.per_example[n] for e in evaluations]) for n in first.statistics}
-    statistics = {name: statistic(values, first.protocol) for name, values in columns.items()}
-    index = {"index": first.per_example["index"]}
-    return Evaluation(first.protocol, statistics, index | columns)
+    statistics, columns = {}, {"index": first.per_example["index"]}
+    for name, one in first.statistics.items():
+        if name in first.per_example:
+            columns[name] = np.stack([e.per_example[name] for e in evaluations])
+            statistics[name] = statistic(columns[name], first.protocol)
+        else:
+            members = tuple(e.statistics[name].mean for e in evaluations)
+            statistics[name] = Statistic(over_seeds(members)[0], math.nan, one.count, members)
+    verdicts = tuple(verdict for e in evaluations for verdict in e.verdicts)
+    return Evaluation(first.protocol, statistics, columns, verdicts)
 
 
 _OF_MASKS = ("fg_ari", "ari", "mbo", "miou", "corloc")
 
 METRICS = (
+    "accuracy",
+    "hmc",
     *_OF_MASKS,
     "mse_mean",
     "mse_sum",
     "psnr",
     *(f"{name}_attention" for name in _OF_MASKS),
+    "slot_count_error",
 )
 """Names of all values, in the order they are reported in."""
 
@@ -107,9 +131,10 @@ def picture_metrics(
     """Every metric that the batch's labels allow, per example.
 
     Names without an ending come from the decoder's masks, those that end in `_attention` from the
-    slot module's attention.
+    slot module's attention. `slot_count_error` is how far the number of active slots is from that
+    of true segments, the background among them, where the model chooses that number.
     """
-    values = {}
+    values = class_values(prediction, batch)
     drawn = prediction.reconstruction
     if drawn is not None:
         pixels = batch.pixels
@@ -128,6 +153,10 @@ def picture_metrics(
     for ending, masks in sources.items():
         found = _mask_metrics(masks, true, batch.ignore, max_objects)
         values |= {name + ending: value for name, value in found.items()}
+    active = prediction.grouping.slots.active
+    if active is not None:
+        here = metrics.segment_count(true, ignore=batch.ignore, num_true=max_objects + 1)
+        values["slot_count_error"] = jnp.abs(active.sum(axis=1) - here).astype(jnp.float32)
     return values
 
 
@@ -168,11 +197,15 @@ class Evaluator:
             )
         predict = make_predict(definition, config.seed)
 
-        def measure(params: PyTree, variables: PyTree, batch: Batch) -> dict[str, Any]:
+        def measure(params: PyTree, variables: PyTree, batch: Batch) -> Any:
             model, prediction = predict(params, variables, batch)
-            return picture_metrics(model, prediction, batch, dataset.max_objects)
+            values = picture_metrics(model, prediction, batch, dataset.max_objects)
+            rows = health_rows(prediction, batch, dataset.max_objects)
+            rows |= set_rows(prediction) | code_rows(prediction) | class_rows(prediction, batch)
+            return values, rows
 
         everywhere = NamedSharding(mesh, PartitionSpec())
+        self._definition = definition
         self._measure = jax.jit(measure, out_shardings=everywhere)
 
     def __call__(self, params: PyTree, variables: PyTree) -> Evaluation:
@@ -184,14 +217,22 @@ class Evaluator:
         found = Accumulator()
         for batch in self.dataset.held_out(config.split, size, config.count):
             padded = jax.device_put(_pad(batch, size), place)
-            values = jax.device_get(self._measure(params, variables, padded))
-            found.add(np.asarray(padded.index), values)
-        statistics, table = found.statistics(self.protocol), found.table()
+            found.add(
+                np.asarray(padded.index),
+                *jax.device_get(self._measure(params, variables, padded)),
+            )
+        statistics, table, arrays = found.statistics(self.protocol), found.table(), found.arrays()
         order = [n for n in METRICS if n in statistics]  # jit sorts names; readers want ours
+        health, verdicts = judge(arrays)
+        pooled = average_precisions(self._definition.bind(params), arrays)
+        pooled |= code_scores(variables, arrays) | class_scores(arrays) | health
+        count = len(table["index"])
+        together = {name: Statistic(value, math.nan, count) for name, value in pooled.items()}
         return Evaluation(
             self.protocol,
-            {name: statistics[name] for name in order},
+            {name: statistics[name] for name in order} | together,
             {name: table[name] for name in ("index", *order)},
+            verdicts,
         )
 
 

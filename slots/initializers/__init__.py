@@ -1,15 +1,24 @@
 """Initializers: each makes the first slots."""
 
-from slots.initializers.base import Initializer, InitializerConfig
+from slots.initializers.base import FirstSlots, Initializer, InitializerConfig
+from slots.initializers.dictionary import Dictionary, DictionaryConfig
 from slots.initializers.frames import FramesInitializer, FramesInitializerConfig
 from slots.initializers.gaussian import Gaussian, GaussianConfig
 from slots.initializers.learned import Learned, LearnedConfig
+from slots.initializers.mixture import Mixture, MixtureConfig
 
 InitializerConfig.kinds.update(
-    frames=FramesInitializerConfig, gaussian=GaussianConfig, learned=LearnedConfig
+    dictionary=DictionaryConfig,
+    frames=FramesInitializerConfig,
+    gaussian=GaussianConfig,
+    learned=LearnedConfig,
+    mixture=MixtureConfig,
 )
 
 __all__ = [
+    "Dictionary",
+    "DictionaryConfig",
+    "FirstSlots",
     "FramesInitializer",
     "FramesInitializerConfig",
     "Gaussian",
@@ -18,4 +27,6 @@ __all__ = [
     "InitializerConfig",
     "Learned",
     "LearnedConfig",
+    "Mixture",
+    "MixtureConfig",
 ]

@@ -12,10 +12,10 @@ from jaxtyping import Array, Key
 from typing_extensions import override
 
 from slots.config import ConfigError
-from slots.initializers.base import Initializer, InitializerConfig, Variables
+from slots.initializers.base import FirstSlots, Initializer, InitializerConfig, Variables
 from slots.initializers.learned import LearnedConfig
 from slots.nn import rotation_matrix
-from slots.types import Frames, Slots, Tokens
+from slots.types import Frames, Tokens
 
 _EIGHTH = math.pi / 4
 
@@ -53,10 +53,14 @@ class FramesInitializerConfig(InitializerConfig):
 
     @override
     def make(
-        self, *, num_slots: int, slot_dim: int, feature_dim: int, rngs: nnx.Rngs
+        self, *, num_slots: int, slot_dim: int, feature_dim: int, content_dim: int, rngs: nnx.Rngs
     ) -> "FramesInitializer":
         content = self.content.make(
-            num_slots=num_slots, slot_dim=slot_dim, feature_dim=feature_dim, rngs=rngs
+            num_slots=num_slots,
+            slot_dim=slot_dim,
+            feature_dim=feature_dim,
+            content_dim=content_dim,
+            rngs=rngs,
         )
         return FramesInitializer(self, content, num_slots, rngs=rngs)
 
@@ -91,16 +95,16 @@ class FramesInitializer(Initializer):
         return paper if self.config.scale_std is None else self.config.scale_std
 
     @override
-    def init_variables(self) -> Variables:
-        return self.content.init_variables()
+    def init_variables(self, key: Key[Array, ""]) -> Variables:
+        return self.content.init_variables(key)
 
     @override
     def __call__(
         self, tokens: Tokens, keys: Key[Array, "b"], variables: Variables, *, train: bool
-    ) -> tuple[Slots, Variables]:
+    ) -> tuple[FirstSlots, Variables]:
         config, shape = self.config, (self.num_slots, 2)
         first, *draws = jnp.unstack(jax.vmap(lambda key: jax.random.split(key, 4))(keys), axis=1)
-        slots, variables = self.content(tokens, first, variables, train=train)
+        found, variables = self.content(tokens, first, variables, train=train)
 
         def everyone(parameter: nnx.Param[Array]) -> Array:
             value = parameter[...].astype(jnp.float32)  # coordinates want it, whatever the rest has
@@ -122,7 +126,8 @@ class FramesInitializer(Initializer):
             angle = _each(draws[2], jax.random.uniform, shape[:1], minval=-_EIGHTH, maxval=_EIGHTH)
         rotation = None if angle is None else rotation_matrix(angle)
         frames = Frames(position=position, scale=scale, rotation=rotation)
-        return dataclasses.replace(slots, frames=frames), variables
+        slots = dataclasses.replace(found.slots, frames=frames)
+        return dataclasses.replace(found, slots=slots), variables
 
 
 def _each(

@@ -8,7 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Key
 from typing_extensions import override
 
-from slots.initializers.base import Initializer, InitializerConfig, Variables
+from slots.initializers.base import FirstSlots, Initializer, InitializerConfig, Variables
 from slots.types import Slots, Tokens
 
 
@@ -24,9 +24,9 @@ class GaussianConfig(InitializerConfig):
 
     @override
     def make(
-        self, *, num_slots: int, slot_dim: int, feature_dim: int, rngs: nnx.Rngs
+        self, *, num_slots: int, slot_dim: int, feature_dim: int, content_dim: int, rngs: nnx.Rngs
     ) -> "Gaussian":
-        del feature_dim  # does not look
+        del feature_dim, content_dim  # does not look
         return Gaussian(self, num_slots, slot_dim, rngs=rngs)
 
 
@@ -52,9 +52,9 @@ class Gaussian(Initializer):
     @override
     def __call__(
         self, tokens: Tokens, keys: Key[Array, "b"], variables: Variables, *, train: bool
-    ) -> tuple[Slots, Variables]:
+    ) -> tuple[FirstSlots, Variables]:
         vectors = jax.vmap(lambda key: jax.random.normal(key, self.shape))(keys)
         vectors = vectors.astype(tokens.features.dtype)
         if self.mean is not None and self.log_scale is not None:
             vectors = self.mean[...][None] + jnp.exp(self.log_scale[...][None]) * vectors
-        return Slots(vectors=vectors), variables
+        return FirstSlots(slots=Slots(vectors=vectors)), variables

@@ -8,7 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Key
 from typing_extensions import override
 
-from slots.initializers.base import Initializer, InitializerConfig, Variables
+from slots.initializers.base import FirstSlots, Initializer, InitializerConfig, Variables
 from slots.types import Slots, Tokens
 
 
@@ -20,8 +20,10 @@ class LearnedConfig(InitializerConfig):
     """Standard deviation of the parameters' first values."""
 
     @override
-    def make(self, *, num_slots: int, slot_dim: int, feature_dim: int, rngs: nnx.Rngs) -> "Learned":
-        del feature_dim  # does not look
+    def make(
+        self, *, num_slots: int, slot_dim: int, feature_dim: int, content_dim: int, rngs: nnx.Rngs
+    ) -> "Learned":
+        del feature_dim, content_dim  # does not look
         return Learned(self, num_slots, slot_dim, rngs=rngs)
 
 
@@ -35,8 +37,7 @@ class Learned(Initializer):
     @override
     def __call__(
         self, tokens: Tokens, keys: Key[Array, "b"], variables: Variables, *, train: bool
-    ) -> tuple[Slots, Variables]:
+    ) -> tuple[FirstSlots, Variables]:
         vectors = self.vectors[...]
-        return Slots(
-            vectors=jnp.broadcast_to(vectors[None], (len(keys), *vectors.shape))
-        ), variables
+        slots = Slots(vectors=jnp.broadcast_to(vectors[None], (len(keys), *vectors.shape)))
+        return FirstSlots(slots=slots), variables

@@ -6,6 +6,7 @@ functions that end in `_from_counts`.
 
 from slots.metrics.ari import adjusted_rand_index, adjusted_rand_index_from_counts
 from slots.metrics.boxes import corloc
+from slots.metrics.codebook import key_diversity, mask_overlap
 from slots.metrics.counting import (
     segment_count,
     segment_count_from_counts,
@@ -13,6 +14,21 @@ from slots.metrics.counting import (
     slot_count_from_counts,
 )
 from slots.metrics.frames import per_frame
+from slots.metrics.frechet import frechet_distance
+from slots.metrics.health import (
+    NO_GRADIENT,
+    STATISTICS,
+    THRESHOLDS,
+    VERDICTS,
+    Thresholds,
+    Verdict,
+    cells_of,
+    picture_health,
+    position_score,
+    slot_health,
+    usage,
+    verdict,
+)
 from slots.metrics.masks import compact_labels, labels_from_masks, resize_labels
 from slots.metrics.matching import (
     match_slots,
@@ -29,19 +45,37 @@ from slots.metrics.overlap import (
     segmentation_covering,
     segmentation_covering_from_counts,
 )
+from slots.metrics.reasoning import accuracy, macro_f1, matched_huber_cost
 from slots.metrics.reconstruction import psnr, reconstruction_error, ssim
+from slots.metrics.set_prediction import DISTANCES, average_precision
 from slots.metrics.table import contingency
+from slots.nn.codebook import perplexity
 
 __all__ = [
+    "DISTANCES",
+    "NO_GRADIENT",
+    "STATISTICS",
+    "THRESHOLDS",
+    "VERDICTS",
+    "Thresholds",
+    "Verdict",
+    "accuracy",
     "adjusted_rand_index",
     "adjusted_rand_index_from_counts",
+    "average_precision",
+    "cells_of",
     "compact_labels",
     "contingency",
     "corloc",
+    "frechet_distance",
     "iou_from_counts",
+    "key_diversity",
     "labels_from_masks",
+    "macro_f1",
+    "mask_overlap",
     "match_slots",
     "match_slots_from_counts",
+    "matched_huber_cost",
     "mean_best_overlap",
     "mean_best_overlap_from_counts",
     "mean_iou",
@@ -49,6 +83,9 @@ __all__ = [
     "object_recall",
     "object_recall_from_counts",
     "per_frame",
+    "perplexity",
+    "picture_health",
+    "position_score",
     "psnr",
     "reconstruction_error",
     "resize_labels",
@@ -58,5 +95,8 @@ __all__ = [
     "segmentation_covering_from_counts",
     "slot_count",
     "slot_count_from_counts",
+    "slot_health",
     "ssim",
+    "usage",
+    "verdict",
 ]

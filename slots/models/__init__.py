@@ -2,8 +2,12 @@
 
 from slots.models.base import Definition, Model, ModelConfig, count_parameters
 from slots.models.image import ImageModel, ImageModelConfig
+from slots.models.reasoning import Reasoning, ReasoningConfig
+from slots.models.set_prediction import SetPrediction, SetPredictionConfig
 
-ModelConfig.kinds.update(image=ImageModelConfig)
+ModelConfig.kinds.update(
+    image=ImageModelConfig, reasoning=ReasoningConfig, set_prediction=SetPredictionConfig
+)
 
 __all__ = [
     "Definition",
@@ -11,5 +15,9 @@ __all__ = [
     "ImageModelConfig",
     "Model",
     "ModelConfig",
+    "Reasoning",
+    "ReasoningConfig",
+    "SetPrediction",
+    "SetPredictionConfig",
     "count_parameters",
 ]

@@ -46,8 +46,13 @@ class Model(nnx.Module):
 
     config: ModelConfig
 
-    def init_variables(self) -> dict[str, Any]:
-        """State that changes without gradients, by the part that owns it."""
+    @property
+    def trains_first_slots(self) -> bool:
+        """Whether a gradient is meant to reach the initializer."""
+        return False
+
+    def init_variables(self, key: Key[Array, ""]) -> dict[str, Any]:
+        """Fresh state that changes without gradients, by the part that owns it."""
         return {}
 
     def __call__(
@@ -103,7 +108,8 @@ class Definition:
         """Fresh parameters (nested dict of arrays in the parameter dtype) and variables."""
         model = self.make(nnx.Rngs(key))
         params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
-        return _cast(params, self.param_dtype), model.init_variables()
+        variables = model.init_variables(jax.random.fold_in(key, 1))
+        return _cast(params, self.param_dtype), variables
 
     def bind(self, params: PyTree) -> Model:
         """The model with `params`, cast to the compute dtype; pure, so usable under `jit`."""

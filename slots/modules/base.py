@@ -62,6 +62,11 @@ class SlotModuleConfig(Component):
 class SlotModule(nnx.Module):
     """Refines slots from tokens. It does not know images, meshes, experiments or files."""
 
+    @property
+    def frame_dim(self) -> int:
+        """Numbers of a slot's frame, for those who read it beside the vector; 0 without frames."""
+        return 0
+
     def complete(self, slots: Slots) -> Slots:
         """Fills in what this module carries, so that the structure never changes in a scan."""
         return slots

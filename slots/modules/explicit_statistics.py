@@ -72,6 +72,11 @@ class ExplicitStatistics(SlotModule):
             feature_dim=feature_dim, slot_dim=slot_dim, scale_factor=scale_factor, rngs=rngs
         )
 
+    @property
+    @override
+    def frame_dim(self) -> int:
+        return 4  # position and scale
+
     @override
     def complete(self, slots: Slots) -> Slots:
         """First slots without the frames an initializer may give: they are not read."""

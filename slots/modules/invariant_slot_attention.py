@@ -27,6 +27,7 @@ from slots.nn import (
     Limit,
     Part,
     estimate_frames,
+    join_frames,
     lecun,
     precise,
     relative_positions,
@@ -164,13 +165,18 @@ class InvariantSlotAttention(SlotModule):
         self.gru = GRUCell(slot_dim, slot_dim, kernel_init=lecun, rngs=rngs)
         self.norm_mlp = norm(slot_dim) if config.mlp_hidden else None
         self.mlp = mlp(slot_dim, config.mlp_hidden) if config.mlp_hidden else None
-        pose = sum(_SIZES[part] for part in config.parts)
+        pose = self.frame_dim
         angle = "rotation" in config.parts
         self.statistics = (
             linear(slot_dim + pose + angle, use_bias=True) if config.append_statistics else None
         )
         self.norm_mix = norm(slot_dim + pose) if config.mix_slots else None
         self.mix = mlp(slot_dim + pose, 128) if config.mix_slots else None
+
+    @property
+    @override
+    def frame_dim(self) -> int:
+        return sum(_SIZES[part] for part in self.config.parts)
 
     @override
     def complete(self, slots: Slots) -> Slots:
@@ -228,7 +234,7 @@ class InvariantSlotAttention(SlotModule):
         attention = per_iteration(attentions, tokens, slots)
         vectors, frames = state
         if frames is not None and self.mix is not None and self.norm_mix is not None:
-            vectors, frames = self._split(self.mix(self.norm_mix(_join(vectors, frames))))
+            vectors, frames = self._split(self.mix(self.norm_mix(join_frames(vectors, frames))))
         return Grouping(
             slots=dataclasses.replace(slots, vectors=vectors, frames=frames),
             attention=attention[:, -1],
@@ -281,7 +287,7 @@ class InvariantSlotAttention(SlotModule):
         read: Float[Array, "b k s"],
     ) -> Float[Array, "b k s"]:
         if self.statistics is not None and frames is not None:
-            joined = _join(vectors, frames)
+            joined = join_frames(vectors, frames)
             if frames.rotation is not None:
                 along_x, along_y = frames.rotation[..., 0, :1], frames.rotation[..., 1, :1]
                 angle = jnp.arctan2(along_x, along_y).astype(joined.dtype)
@@ -293,7 +299,7 @@ class InvariantSlotAttention(SlotModule):
         return vectors
 
     def _split(self, joined: Float[Array, "b k sp"]) -> tuple[Float[Array, "b k s"], Frames]:
-        """Undoes `_join`."""
+        """Undoes `join_frames`."""
         sizes = [_SIZES[part] for part in self.config.parts]
         starts = [sum(sizes[i:]) for i in range(len(sizes))]
         vectors, *pose = jnp.split(joined, [joined.shape[-1] - s for s in starts], axis=-1)
@@ -302,10 +308,3 @@ class InvariantSlotAttention(SlotModule):
             shape = (*value.shape[:2], 2, 2) if part == "rotation" else value.shape
             parts[part] = value.reshape(shape).astype(precise(value))
         return vectors, Frames(**parts)
-
-
-def _join(vectors: Float[Array, "b k s"], frames: Frames) -> Float[Array, "b k sp"]:
-    """Slots, position, scale and the rows of the rotation, what there is of them, side by side."""
-    leaves = jax.tree.leaves(frames)  # in the order of the fields
-    pose = [x.reshape(*x.shape[:2], -1).astype(vectors.dtype) for x in leaves]
-    return jnp.concatenate([vectors, *pose], axis=-1)

@@ -1,10 +1,13 @@
 """Layers with no opinion about objects."""
 
+from slots.nn.attention import SelfAttention, dropout
 from slots.nn.conv import Conv, conv_same, conv_transpose_same
+from slots.nn.entry_networks import EntryNetworks
 from slots.nn.frames import (
     Limit,
     Part,
     estimate_frames,
+    join_frames,
     principal_angle,
     relative_positions,
     rotate_into,
@@ -13,7 +16,7 @@ from slots.nn.frames import (
 )
 from slots.nn.grid_encoder import Coded, GridEncoder
 from slots.nn.gru import GRUCell
-from slots.nn.initial import Initializer, KernelInit, glorot, kernel_init, lecun
+from slots.nn.initial import Initializer, KernelInit, glorot, kernel_init, lecun, uniform
 from slots.nn.mlp import MLP
 from slots.nn.position import (
     PositionEmbedding,
@@ -29,6 +32,7 @@ __all__ = [
     "MLP",
     "Coded",
     "Conv",
+    "EntryNetworks",
     "GRUCell",
     "GridEncoder",
     "Initializer",
@@ -37,12 +41,15 @@ __all__ = [
     "Part",
     "PositionEmbedding",
     "PositionKind",
+    "SelfAttention",
     "conv_same",
     "conv_transpose_same",
+    "dropout",
     "encode_positions",
     "estimate_frames",
     "glorot",
     "grid_positions",
+    "join_frames",
     "kernel_init",
     "lecun",
     "pixel_positions",
@@ -53,4 +60,5 @@ __all__ = [
     "rotate_into",
     "rotation_matrix",
     "slot_positions",
+    "uniform",
 ]

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -137,3 +138,12 @@ def principal_angle(
     turned = jnp.abs(angle) > _NEARLY_45
     angle = jnp.where(turned, angle - jnp.sign(angle) * (jnp.pi / 2), angle)
     return jnp.where(aligned, 0.0, angle)
+
+
+def join_frames(
+    vectors: Float[Array, "b k s"], frames: Frames | None
+) -> Float[Array, "b k sp"] | Float[Array, "b k s"]:
+    """Slots, position, scale and the rows of the rotation, what there is of them, side by side."""
+    leaves = jax.tree.leaves(frames)  # in the order of the fields
+    pose = [x.reshape(*x.shape[:2], -1).astype(vectors.dtype) for x in leaves]
+    return jnp.concatenate([vectors, *pose], axis=-1)

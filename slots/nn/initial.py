@@ -12,6 +12,8 @@ glorot: Initializer = nnx.initializers.glorot_uniform()
 lecun: Initializer = nnx.initializers.lecun_normal()
 """Flax' default, Var = 1 / inputs: the same group's later code. Where few channels (colours,
 coordinates) become many, what comes out is larger than by `glorot`."""
+uniform: Initializer = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+"""PyTorch's default, ±1/√inputs. (PyTorch draws biases from it too; ours start at zero.)"""
 
 
 def kernel_init(name: KernelInit) -> Initializer:

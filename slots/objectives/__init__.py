@@ -1,11 +1,25 @@
 """Objectives: terms that return one value per example."""
 
 from slots.objectives.base import ObjectiveConfig
+from slots.objectives.classification import ClassificationConfig
 from slots.objectives.component_error import ComponentErrorConfig
+from slots.objectives.part_losses import PartLossesConfig
 from slots.objectives.reconstruction import ReconstructionConfig
+from slots.objectives.set_matching import SetMatchingConfig
 
 ObjectiveConfig.kinds.update(
-    component_error=ComponentErrorConfig, reconstruction=ReconstructionConfig
+    classification=ClassificationConfig,
+    component_error=ComponentErrorConfig,
+    part_losses=PartLossesConfig,
+    reconstruction=ReconstructionConfig,
+    set_matching=SetMatchingConfig,
 )
 
-__all__ = ["ComponentErrorConfig", "ObjectiveConfig", "ReconstructionConfig"]
+__all__ = [
+    "ClassificationConfig",
+    "ComponentErrorConfig",
+    "ObjectiveConfig",
+    "PartLossesConfig",
+    "ReconstructionConfig",
+    "SetMatchingConfig",
+]

@@ -1,31 +1,41 @@
 """The training loop: steps, logging, evaluation, checkpoints, signals."""
 
 import contextlib
+import dataclasses
 import logging
 import math
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import jax
 
+from slots.evaluation import alarms
+from slots.metrics import NO_GRADIENT, Verdict
 from slots.training.checkpoint import CheckpointConfig, Checkpoints, RunError
-from slots.training.log import LogConfig, MetricsLog, Progress
+from slots.training.log import LogConfig, MetricsLog, Progress, read_records
 from slots.training.members import State, each, summary, updates
 from slots.training.trainer import Trainer
 
 log = logging.getLogger("slots")
 
-_SHOWN = ("fg_ari", "ari", "mbo", "mse_mean")
+_SHOWN = (
+    *("fg_ari", "ari", "mbo", "mse_mean"),
+    *("ap_inf", "ap_1", "ap_0.5", "ap_0.25", "ap_0.125"),
+    *("accuracy", "macro_f1", "hmc"),
+)
 """Metrics in the line that reports an evaluation; all of them are in the files."""
 
 
-Evaluator = Callable[[State, int], dict[str, dict[str, Any]]]
-"""State and step to metrics: name to what `Statistic.as_dict` gives."""
+Evaluator = Callable[[State, int], dict[str, Any]]
+"""State and step to metrics: name to what `Statistic.as_dict` gives. `verdicts` holds, for each
+member, the `name` of the verdict on its slots, the `reason`, and a `warning` or None."""
+
+OnCollapse = Literal["say", "stop", "restart"]
 
 
 class _Stop:
@@ -63,6 +73,10 @@ class Interrupted(RunError):
         self.code = 128 + number
 
 
+class Collapsed(RunError):
+    """Training was stopped because the slots of all members stayed unhealthy; it was saved."""
+
+
 def fit(
     trainer: Trainer,
     folder: Path,
@@ -71,6 +85,7 @@ def fit(
     logging_config: LogConfig,
     evaluate: Evaluator,
     evaluate_every: int,
+    on_collapse: OnCollapse = "say",
 ) -> State:
     """Trains the run in `folder` to its last step, from its newest sound checkpoint if it has one.
 
@@ -80,6 +95,7 @@ def fit(
     Raises:
         RunError: too many steps were not finite, or a checkpoint could not be saved.
         Interrupted: SIGTERM or SIGINT; the state was saved.
+        Collapsed: slots stayed unhealthy, and `on_collapse` is not `say`.
     """
     checkpoints = Checkpoints(folder / "checkpoints", checkpoint)
     state = None
@@ -89,7 +105,14 @@ def fit(
     if state is None:
         state = trainer.init()
     session = _Session(
-        trainer, folder, checkpoints, checkpoint, logging_config, evaluate, evaluate_every
+        trainer,
+        folder,
+        checkpoints,
+        checkpoint,
+        logging_config,
+        evaluate,
+        evaluate_every,
+        on_collapse,
     )
     try:
         return session.run(state)
@@ -111,7 +134,9 @@ class _Session:
         logging_config: LogConfig,
         evaluate: Evaluator,
         evaluate_every: int,
+        on_collapse: OnCollapse,
     ):
+        self.on_collapse = on_collapse
         self.trainer, self.folder = trainer, folder
         self.checkpoints, self.checkpoint = checkpoints, checkpoint
         self.logging_config = logging_config
@@ -137,10 +162,12 @@ class _Session:
                 previous = metrics
                 if step % self.logging_config.every == 0 or step == self.total:
                     self._report(step, metrics, state)
-                best = self._evaluate(step, state)
+                best = self._evaluate(step, state, metrics)
                 due = step % self.checkpoint.every == 0 or step == self.total
                 if due or best is not None or stop.signal is not None:
                     self.checkpoints.save(step, state, best)
+                if self._due(step):
+                    self._watch_health(step, state)
                 if stop.signal is not None and step < self.total:
                     self.checkpoints.wait()
                     raise Interrupted(step, stop.signal, self.folder)
@@ -174,28 +201,67 @@ class _Session:
                     f"{count} steps{whose} so far were not finite and left the state alone."
                 )
 
-    def _evaluate(self, step: int, state: State) -> float | None:
+    def _due(self, step: int) -> bool:
+        """Whether an evaluation is."""
+        return step % self.evaluate_every == 0 or step == self.total
+
+    def _watch_health(self, step: int, state: State) -> None:
+        """Says so, or ends training, where slots stay unhealthy."""
+        found = alarms(read_records(self.records.path), self.total)
+        ill = {
+            seed: name
+            for seed, name in zip(self.trainer.train.member_seeds, found, strict=False)
+            if name is not None
+        }
+        if not ill:
+            return
+        told = ", ".join(f"seed {seed}: {name}" for seed, name in ill.items())
+        text = f"Slots got the same verdict at three evaluations in a row ({told})"
+        if self.on_collapse == "say" or len(ill) < len(found) or step == self.total:
+            self.progress.say(f"{text}.")
+            return
+        self.checkpoints.save(step, state)
+        self.checkpoints.wait()
+        raise Collapsed(f"{text}; training stopped at step {step:,}, which is saved.")
+
+    def _evaluate(self, step: int, state: State, metrics: Any) -> float | None:
         """The metric that decides what is best, where an evaluation is due."""
-        if step % self.evaluate_every and step != self.total:
+        if not self._due(step):
             return None
         with self.progress.paused():
             results = self.evaluate(state, step)
+        for told, member in zip(results.get("verdicts", ()), each(metrics), strict=False):
+            if float(member.get("slot_init_gradient", 1)) == 0:
+                told |= dataclasses.asdict(NO_GRADIENT)
         self.records.write(step, "val", results)
-        shown = "  ".join(
+        shown = [
             f"{name} {_shown(r)}"
             for name, r in results.items()
             if name in _SHOWN and not math.isnan(r["mean"])
-        )
-        self.progress.say(f"step {step:,} val  {shown}")
+        ]
+        verdicts = results.get("verdicts", ())
+        if verdicts:
+            shown.append(f"slots {_told(verdicts)}")
+        self.progress.say(f"step {step:,} val  {'  '.join(shown)}")
         chosen = results.get(self.checkpoint.best_metric)
         return None if chosen is None else float(chosen["mean"])
+
+
+def _told(verdicts: Sequence[Mapping[str, Any]]) -> str:
+    """Verdicts in a few words: of several members, how many each one holds for."""
+    if len(verdicts) == 1:
+        return str(Verdict(**verdicts[0]))
+    names = [v["name"] for v in verdicts]
+    return ", ".join(f"{names.count(n)} of {len(names)} {n}" for n in dict.fromkeys(names))
 
 
 def _shown(found: dict[str, Any]) -> str:
     """A metric with its error over examples, or where there are several over members."""
     members = len(found.get("members", ()))
     spread, over = ("seeds_std", f"{members} seeds, ") if members else ("stderr", "")
-    return f"{found['mean']:.4f} ± {found[spread]:.4f} ({over}n = {found['count']})"
+    # What belongs to all examples together has no error over them.
+    error = "" if math.isnan(found[spread]) else f" ± {found[spread]:.4f}"
+    return f"{found['mean']:.4f}{error} ({over}n = {found['count']})"
 
 
 def use_compilation_cache() -> None:

@@ -84,11 +84,23 @@ class TrainStep:
             step=state.step + 1,
             skipped=state.skipped + jnp.where(ok, 0, 1),
         )
+        if self._trains_first_slots(state.params):
+            metrics["slot_init_gradient"] = optax.tree.norm(gradients["initializer"])
         metrics |= {
             "grad_norm": norm,
             "learning_rate": self.optimizer.schedule(self.total_steps)(state.step),
         }
         return new_state, metrics
+
+    def _trains_first_slots(self, params: PyTree) -> bool:
+        """Whether there are parameters of first slots, none of them frozen."""
+        own = params.get("initializer", {})
+        frozen = self.optimizer.frozen(params) if self.optimizer.rules else {}
+        return (
+            self.definition.bind(params).trains_first_slots
+            and bool(jax.tree.leaves(own))
+            and not any(jax.tree.leaves(frozen.get("initializer", {})))
+        )
 
     def _gradients(
         self, state: TrainState, batch: Batch, context: Context
@@ -136,6 +148,10 @@ class TrainStep:
             values = term(prediction, batch, context, model, None)
             metrics[term.kind] = values.mean()
             total = total + term.weight * metrics[term.kind]
+        # What parts say about a batch or a picture in one number, such as how a dictionary is used.
+        for name, value in prediction.grouping.diagnostics.items():
+            if value.ndim <= 1:
+                metrics[f"diagnostics/{name}"] = value.astype(jnp.float32).mean()
         return total, (variables, metrics | {"loss": total})
 
 

@@ -112,7 +112,7 @@ def slot_parts(
     """A row for each scene: input, reconstruction, and each component's drawing where it shows.
 
     A drawing is mixed with a checkerboard by its mask. Under it stands its share of the picture's
-    pixels, the mean of the mask.
+    pixels, the mean of the mask; a slot that takes no part has none at all.
 
     Args:
         images: [B, H, W, C], floats in [0, 1] or uint8, C = 1 or 3.
@@ -144,7 +144,8 @@ def slot_parts(
             draw(row[1], (drawn[i] * weights[i]).sum(axis=0).clip(0, 1))
             for k, cell in enumerate(row[2:]):
                 draw(cell, drawn[i, k] * weights[i, k] + board * (1 - weights[i, k]))
-                caption(cell, f"{100 * weights[i, k].mean():.1f} %")
+                share = weights[i, k].mean()
+                caption(cell, f"{100 * share:.1f} %" if share else "not used")
         return figure
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from slots.decoders import DecoderConfig
 from slots.encoders import EncoderConfig
 from slots.initializers import InitializerConfig
-from slots.models import Definition, ImageModelConfig
+from slots.models import Definition, ImageModelConfig, ReasoningConfig, SetPredictionConfig
 from slots.modules import SlotModuleConfig
 from slots.objectives import ReconstructionConfig
 from slots.types import Batch, Context
@@ -28,7 +28,10 @@ SMALL = {
         "resnet": {"depth": 18, "width_multiplier": 1 / 32, "num_groups": 2},
         "windows": {"window": 6, "hidden": 8, "features": 8},
     },
-    InitializerConfig: {"learned": {"scale": 0.5}},
+    InitializerConfig: {
+        "dictionary": {"size": 5, "key_dim": 4},
+        "learned": {"scale": 0.5},
+    },
     SlotModuleConfig: {
         "explicit_statistics": {"num_iterations": 2, "mlp_hidden": 8, "grid_hidden": 8},
         "invariant_slot_attention": {
@@ -37,7 +40,9 @@ SMALL = {
             "mlp_hidden": 8,
             "grid_hidden": 8,
         },
+        "mesh": {"num_iterations": 2, "mlp_hidden": 8, "marginal_hidden": 8},
         "slot_attention": {"num_iterations": 2, "mlp_hidden": 8},
+        "slot_mixture": {"num_iterations": 2, "mlp_hidden": 8},
     },
     DecoderConfig: {
         "broadcast": {"channels": (6, 6), "strides": (4, 1), "kernel_size": 3},
@@ -61,6 +66,45 @@ def small_model(
         decoder=small(DecoderConfig, decoder),
         **{"num_slots": NUM_SLOTS, "slot_dim": 8, **settings},
     )
+
+
+def small_set_model(module="slot_attention", **settings):
+    return SetPredictionConfig(
+        encoder=small(EncoderConfig, "windows"),
+        initializer=small(InitializerConfig, "gaussian"),
+        module=small(SlotModuleConfig, module),
+        **{"num_slots": NUM_SLOTS, "slot_dim": 8, "layout": "shapes", "hidden": 8, **settings},
+    )
+
+
+def small_reasoning(initializer="gaussian", module="slot_attention", **settings):
+    return ReasoningConfig(
+        encoder=small(EncoderConfig, "windows"),
+        initializer=small(InitializerConfig, initializer),
+        module=small(SlotModuleConfig, module),
+        **{"num_slots": NUM_SLOTS, "slot_dim": 8, "classes": 5, "hidden": 8, **settings},
+    )
+
+
+def digits(size, count=NUM_SLOTS - 1):
+    """Digits in each picture, and a class of each."""
+    rng = np.random.default_rng(0)
+    return {
+        "properties": {"digit": jnp.asarray(rng.integers(1, 11, (size, count)), jnp.int32)},
+        "label": jnp.asarray(rng.integers(0, 5, size), jnp.int32),
+    }
+
+
+def objects(size, count=NUM_SLOTS):
+    """Properties of a few objects in each picture, the last of them missing."""
+    rng = np.random.default_rng(0)
+    there = np.arange(count)[None] < np.full((size, 1), count - 1)
+    classes = {"size": 2, "shape": 3, "color": 8}
+    found = {n: rng.integers(1, c + 1, (size, count)) * there for n, c in classes.items()}
+    place = rng.uniform(-3, 3, (size, count, 2)) * there[..., None]
+    return {n: jnp.asarray(x, jnp.int32) for n, x in found.items()} | {
+        "position": jnp.asarray(place, jnp.float32)
+    }
 
 
 @functools.cache
@@ -90,7 +134,7 @@ def context(seed=0, train=True):
 def predictor(config, shape=SHAPE, train=True):
     """`predict(params, batch)` of a model, and random parameters for it."""
     definition, params = defined(config, shape)
-    variables = definition.bind(params).init_variables()
+    variables = definition.bind(params).init_variables(jax.random.key(0))
 
     def predict(params, batch):
         return definition.bind(params)(batch, context(train=train), variables)[0]

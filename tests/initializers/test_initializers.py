@@ -13,7 +13,9 @@ K, S, D = 5, 4, 3
 
 
 def make(config, slot_dim=S):
-    return config.make(num_slots=K, slot_dim=slot_dim, feature_dim=D, rngs=nnx.Rngs(0))
+    return config.make(
+        num_slots=K, slot_dim=slot_dim, feature_dim=D, content_dim=D, rngs=nnx.Rngs(0)
+    )
 
 
 def draw_slots(initializer, keys):
@@ -21,7 +23,10 @@ def draw_slots(initializer, keys):
     tokens = Tokens(
         features=jnp.zeros((size, 2, D)), positions=jnp.zeros((size, 2, 2)), grid=(1, 2)
     )
-    slots, variables = initializer(tokens, keys, initializer.init_variables(), train=True)
+    first, variables = initializer(
+        tokens, keys, initializer.init_variables(jax.random.key(0)), train=True
+    )
+    slots = first.slots
     assert variables == {}
     return slots
 

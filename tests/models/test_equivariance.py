@@ -51,7 +51,8 @@ def seen(model, images, shift):
     @jax.jit
     def see(images):
         tokens = model.encoder(images)
-        first, _ = model.initializer(tokens, keys, {}, train=False)
+        found, _ = model.initializer(tokens, keys, {}, train=False)
+        first = found.slots
         position = first.frames.position + jnp.array([shift, 0.0])[None, None]
         frames = dataclasses.replace(first.frames, position=position)
         slots = model.module.complete(dataclasses.replace(first, frames=frames))

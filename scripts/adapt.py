@@ -1,0 +1,184 @@
+"""Few-shot adaptation: a model trained on one task of digits learns another by its head alone.
+
+    python scripts/adapt.py                                     all of it, or what is still missing
+    python scripts/adapt.py --methods cosa --tasks add diff --seeds 3 --steps 10 100
+    python scripts/adapt.py --share 0 2                         every second run, for two cores
+
+Everything but the head is frozen, the dictionary's moving averages too. The head starts as it was
+trained, but for its last layer, which has another number of classes. A run of several seeds on each
+task is in `runs/adapt/`; it goes on where it was stopped, and what is finished is read back. The
+table holds what is finished; rows without steps are the trained runs themselves.
+"""
+
+import argparse
+import dataclasses
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from conditions import Condition, cell, table
+from provenance import commit
+
+import slots
+from slots import presets
+from slots.config import ConfigError, override, replace
+from slots.data.digits import CLASSES
+from slots.evaluation import Evaluator, merge
+from slots.experiment import Run, build
+from slots.training import OptimizerConfig, ParamRule, use_compilation_cache
+from slots.training.members import each
+from slots.types import TrainState
+
+FOLDER = Path("runs/adapt")
+METHODS = {"slot_attention": "no dictionary", "cosa": "CoSA"}
+TASKS = tuple(CLASSES)
+METRICS = {"accuracy": 3, "macro_f1": 3, "hmc": 3}
+"""Columns and their digits."""
+OPTIMIZER = OptimizerConfig(
+    learning_rate=1e-3,
+    warmup_steps=0,
+    decay="constant",
+    rules=(ParamRule(pattern="(?!head/).*", frozen=True),),
+)
+BATCH_SIZE = 16
+
+
+def condition(method: str, task: str, seeds: int, settings: list[str]) -> Condition:
+    config = override(presets.load(f"{method}/digits_cpu"), settings)
+    classes = CLASSES[task][config.data.num_digits]
+    config = replace(config, data__task=task, model__classes=classes, train__seeds=seeds)
+    return Condition(FOLDER / f"{task}-{method}", config)
+
+
+class Adaptation:
+    """To one task in so many steps; compiled once for all that is adapted to it."""
+
+    def __init__(self, target: Condition, steps: int):
+        self.experiment = build(
+            replace(
+                target.config,
+                optimizer=OPTIMIZER,
+                train__steps=steps,
+                train__batch_size=BATCH_SIZE,
+            )
+        )
+        self.steps, trainer = steps, self.experiment.trainer
+        self._update = jax.jit(trainer.update())
+        config = self.experiment.config.eval
+        self._evaluate = Evaluator(
+            self.experiment.definition, self.experiment.dataset, config, trainer.mesh
+        )
+
+    def __call__(self, source: Run) -> dict[str, Any]:
+        """Adapts every member of a run and evaluates them."""
+        fresh = each(self.experiment.trainer.init())
+        adapted = [self._adapt(i, state, source.member(i)) for i, state in enumerate(fresh)]
+        found = merge([self._evaluate(state.params, state.variables) for state in adapted])
+        return {name: one.as_dict() for name, one in found.statistics.items()}
+
+    def _adapt(self, number: int, fresh: TrainState, source: Run) -> TrainState:
+        member = self.experiment.member(number)
+        head = {**source.params["head"], "output": fresh.params["head"]["output"]}
+        variables = each(source.state)[0].variables
+        state = dataclasses.replace(fresh, params={**source.params, "head": head})
+        seed = np.uint32(member.config.train.seed)
+        for batch in itertools.islice(member.trainer.batches(0), self.steps):
+            # Frozen too: what moves without gradients starts every step as it was trained.
+            state, _ = self._update(dataclasses.replace(state, variables=variables), batch, seed)
+        return dataclasses.replace(state, variables=variables)
+
+
+def note(source: Condition, target: str, steps: int) -> Path:
+    """Where the result of an adaptation is."""
+    return source.folder / f"to-{target}-{steps}.json"
+
+
+def results(
+    conditions: dict[tuple[str, str], Condition], steps: list[int]
+) -> list[tuple[str, str, str, int, dict[str, Any]]]:
+    """Method, source, target, steps and values of what is finished."""
+    found = []
+    for (method, source), one in conditions.items():
+        trained = one.result()
+        if trained is None:
+            continue
+        found.append((method, source, source, 0, trained))
+        for target, count in itertools.product(TASKS, steps):
+            path = note(one, target, count)
+            if (method, target) in conditions and path.exists():
+                found.append((method, source, target, count, json.loads(path.read_text())))
+    return found
+
+
+def adapt(
+    conditions: dict[tuple[str, str], Condition], wanted: list[tuple[tuple[str, str], int]]
+) -> None:
+    """Adapts to each wanted method, task and number of steps what is trained on other tasks."""
+    for (method, target), count in wanted:
+        missing = [
+            one
+            for (other, source), one in conditions.items()
+            if other == method
+            and source != target
+            and one.result() is not None
+            and not note(one, target, count).exists()
+        ]
+        if not missing:
+            continue
+        adaptation = Adaptation(conditions[method, target], count)
+        for one in missing:
+            print(f"{one.folder} to {target} in {count} steps", flush=True)
+            values = adaptation(slots.restore(one.folder))
+            note(one, target, count).write_text(json.dumps({**values, "commit": commit()}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, nargs="+", default=[10], help="of adaptation")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", dest="settings")
+    parser.add_argument("--share", type=int, nargs=2, default=(0, 1), metavar=("I", "OF"))
+    parser.add_argument("--out", type=Path, default=Path("docs/results/adapt.txt"))
+    options = parser.parse_args()
+    if min(options.steps) < 1:
+        parser.error("--steps must be at least 1.")
+    use_compilation_cache()
+    try:
+        conditions = {
+            (method, task): condition(method, task, options.seeds, options.settings)
+            for method in options.methods
+            for task in options.tasks
+        }
+    except ConfigError as error:
+        parser.error(str(error))
+    share, of = options.share
+    for one in list(conditions.values())[share::of]:
+        if one.result() is None:
+            print(f"{one.folder}", flush=True)
+            one.train()
+    adapt(conditions, list(itertools.product(conditions, options.steps))[share::of])
+    heads = ["slots", "trained on", "task", "steps", *METRICS, "commit"]
+    rows = [
+        [
+            METHODS[method],
+            source,
+            target,
+            count or "–",
+            *(cell(values.get(name), digits) for name, digits in METRICS.items()),
+            values["commit"],
+        ]
+        for method, source, target, count, values in results(conditions, options.steps)
+    ]
+    if rows:
+        text = table(heads, rows)
+        print(text)
+        options.out.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""All slot modules on the same data, encoder, decoder and budget: one table and one figure.
+
+    python scripts/compare.py                                    all of it, or what is still missing
+    python scripts/compare.py --tasks tetrominoes --methods mesh slot_attention --seeds 3
+    python scripts/compare.py --share 0 2                        every second run, for two cores
+
+A cell is one run of several seeds in `runs/compare/`; it goes on where it was stopped, and one that
+is finished is read back. Table and figure hold what is finished.
+"""
+
+import argparse
+import dataclasses
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from conditions import Condition, cell, minutes, table
+
+from slots import presets
+from slots.config import override
+from slots.experiment import build, parameter_table
+from slots.training import read_records, use_compilation_cache
+
+FOLDER = Path("runs/compare")
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """Data and budget, the same for all methods, and what is measured."""
+
+    label: str
+    settings: tuple[str, ...]
+    metrics: dict[str, int]
+    """Columns and their digits; the figure shows the first."""
+
+
+DISCOVERY = {"fg_ari": 3, "ari": 3, "mbo": 3, "mse_mean": 4}
+SETS = {"ap_inf": 3, "ap_1": 3, "ap_0.5": 3, "ap_0.25": 3, "ap_0.125": 3}
+TASKS = {
+    "tetrominoes": Task(
+        "Tetrominoes",
+        ("model.num_slots=4", "train.steps=8000", "eval.every=2000"),
+        DISCOVERY,
+    ),
+    "multi_dsprites": Task(
+        "Multi-dSprites",
+        ("train.steps=8000", "eval.every=2000"),
+        DISCOVERY,
+    ),
+    "shapes": Task(
+        "Shapes, properties",
+        ("train.steps=8000", "eval.every=2000"),
+        SETS,
+    ),
+}
+METHODS = {
+    "slot_attention": "Slot Attention",
+    "invariant_slot_attention": "Invariant (TS)",
+    "slot_mixture": "Slot Mixture",
+    "mesh": "MESH",
+    "cosa": "CoSA",
+}
+"""Their presets `<method>/<task>_cpu` hold what each changes."""
+COLORS = ("#777777", "#009e73", "#d55e00", "#0072b2", "#cc79a7")
+
+
+def condition(task: str, method: str, seeds: int, settings: list[str]) -> Condition:
+    changes = [*TASKS[task].settings, f"train.seeds={seeds}", *settings]
+    config = override(presets.load(f"{method}/{task}_cpu"), changes)
+    return Condition(FOLDER / f"{task}-{method}", config)
+
+
+def parameters(condition: Condition) -> str:
+    """Numbers of one member."""
+    return parameter_table(build(condition.config)).splitlines()[-1].removeprefix("total ")
+
+
+def verdicts(result: dict[str, Any]) -> str:
+    """On the health of the members' slots at the end."""
+    counted = Counter(told["name"] for told in result.get("verdicts", ()))
+    if len(counted) == 1:
+        return next(iter(counted))
+    return ", ".join(f"{number} {name}" for name, number in counted.items()) or "–"
+
+
+def milliseconds(result: dict[str, Any], condition: Condition) -> str:
+    """Of an update of one member: the median over the records of training."""
+    records = read_records(condition.folder / "metrics.jsonl")
+    rates = [r["steps_per_second"] for r in records if r["kind"] == "train"]
+    return f"{1000 / (np.median(rates) * condition.config.train.seeds):.0f}"
+
+
+def tables(found: dict[tuple[str, str], tuple[Condition, dict[str, Any]]]) -> str:
+    """One table per kind of task, for their metrics differ."""
+    texts = []
+    for names in dict.fromkeys(tuple(task.metrics) for task in TASKS.values()):
+        heads = ["data", "slot module", *names, "slots", "parameters", "ms", "minutes", "commit"]
+        rows = []
+        for (task, method), (made, result) in found.items():
+            metrics = TASKS[task].metrics
+            if tuple(metrics) == names:
+                rows.append(
+                    [
+                        TASKS[task].label,
+                        METHODS[method],
+                        *(cell(result.get(n), digits) for n, digits in metrics.items()),
+                        verdicts(result),
+                        parameters(made),
+                        milliseconds(result, made),
+                        minutes(result),
+                        result["commit"],
+                    ]
+                )
+        if rows:
+            texts.append(table(heads, rows))
+    return "\n\n".join(texts)
+
+
+def figure(found: dict[tuple[str, str], tuple[Condition, dict[str, Any]]], path: Path) -> None:
+    """Each task's first metric, mean ± std over seeds; dots are the seeds."""
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    panels = [task for task in TASKS if any(t == task for t, _ in found)]
+    drawing, axes = plt.subplots(
+        1, len(panels), figsize=(3.6 * len(panels), 3.6), squeeze=False, layout="constrained"
+    )
+    for task, cell_ in zip(panels, axes[0], strict=True):
+        metric = "ap_0.5" if "ap_0.5" in TASKS[task].metrics else "fg_ari"
+        shown = [m for m in METHODS if (task, m) in found]
+        for place, method in enumerate(shown):
+            value = found[task, method][1][metric]
+            color = COLORS[list(METHODS).index(method)]
+            spread = value.get("seeds_std") or 0
+            cell_.errorbar([place], [value["mean"]], [spread], color=color, marker="o", capsize=4)
+            members = value.get("members", [])
+            cell_.plot([place + 0.15] * len(members), members, ".", color=color, ms=4, alpha=0.6)
+        labels = [METHODS[m] for m in shown]
+        cell_.set_xticks(range(len(shown)), labels, rotation=35, ha="right", size=8)
+        cell_.set_title(TASKS[task].label, size=10)
+        cell_.set(ylabel={"ap_0.5": "AP at distance 0.5", "fg_ari": "foreground ARI"}[metric])
+        cell_.spines[["top", "right"]].set_visible(False)
+        cell_.grid(axis="y", color="#dddddd", linewidth=0.6)
+        cell_.set_axisbelow(True)
+    drawing.savefig(path, dpi=130)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", dest="settings")
+    parser.add_argument("--share", type=int, nargs=2, default=(0, 1), metavar=("I", "OF"))
+    parser.add_argument("--out", type=Path, default=Path("docs/results/compare"))
+    options = parser.parse_args()
+    use_compilation_cache()
+    conditions = {
+        (task, method): condition(task, method, options.seeds, options.settings)
+        for task in options.tasks
+        for method in options.methods
+    }
+    share, of = options.share
+    for one in list(conditions.values())[share::of]:
+        if one.result() is None:
+            print(f"{one.folder}", flush=True)
+            one.train()
+    found = {
+        key: (one, result)
+        for key, one in conditions.items()
+        if (result := one.result()) is not None
+    }
+    if found:
+        text = tables(found)
+        print(text)
+        options.out.with_suffix(".txt").write_text(text + "\n")
+        figure(found, options.out.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()
