@@ -19,7 +19,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from conditions import Condition, cell, table
+from conditions import Condition, cell, table, train_missing
 from provenance import commit
 
 import slots
@@ -156,11 +156,8 @@ def main() -> None:
         }
     except ConfigError as error:
         parser.error(str(error))
+    train_missing(conditions.values(), *options.share)
     share, of = options.share
-    for one in list(conditions.values())[share::of]:
-        if one.result() is None:
-            print(f"{one.folder}", flush=True)
-            one.train()
     adapt(conditions, list(itertools.product(conditions, options.steps))[share::of])
     heads = ["slots", "trained on", "task", "steps", *METRICS, "commit"]
     rows = [

@@ -16,7 +16,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from conditions import Condition, cell, minutes, table
+from conditions import Condition, cell, finished, minutes, table, train_missing
 
 from slots import presets
 from slots.config import override
@@ -162,16 +162,8 @@ def main() -> None:
         for task in options.tasks
         for method in options.methods
     }
-    share, of = options.share
-    for one in list(conditions.values())[share::of]:
-        if one.result() is None:
-            print(f"{one.folder}", flush=True)
-            one.train()
-    found = {
-        key: (one, result)
-        for key, one in conditions.items()
-        if (result := one.result()) is not None
-    }
+    train_missing(conditions.values(), *options.share)
+    found = {key: (conditions[key], result) for key, result in finished(conditions).items()}
     if found:
         text = tables(found)
         print(text)

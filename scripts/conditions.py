@@ -3,14 +3,17 @@
 import dataclasses
 import json
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from provenance import commit, machine
 
 import slots
 from slots.experiment import ExperimentConfig
 from slots.training import read_records
+
+_K = TypeVar("_K")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +42,20 @@ class Condition:
             return None
         last = [r for r in read_records(self.folder / "metrics.jsonl") if r["kind"] == "val"][-1]
         return {**last, **json.loads(self._note.read_text())}
+
+
+def train_missing(conditions: Iterable[Condition], share: int, of: int) -> None:
+    """Trains every `of`-th that is not finished, from number `share` on."""
+    for one in list(conditions)[share::of]:
+        if one.result() is None:
+            print(f"{one.folder}", flush=True)
+            one.train()
+
+
+def finished(conditions: Mapping[_K, Condition]) -> dict[_K, dict[str, Any]]:
+    """The results there are."""
+    found = {key: one.result() for key, one in conditions.items()}
+    return {key: result for key, result in found.items() if result is not None}
 
 
 def cell(value: dict[str, Any] | None, digits: int) -> str:

@@ -11,19 +11,16 @@ finished.
 
 import argparse
 import dataclasses
-import json
-import time
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
-from provenance import commit, machine
+from conditions import Condition, cell, finished, minutes, table, train_missing
 
-import slots
 from slots import presets
 from slots.config import override
-from slots.training import read_records, use_compilation_cache
+from slots.training import use_compilation_cache
 
 DATA = {"tetrominoes": "Tetrominoes", "multi_dsprites": "Multi-dSprites"}
 SLOTS = {"tetrominoes": 4, "multi_dsprites": 6}
@@ -43,20 +40,15 @@ COLORS = ("#777777", "#56b4e9", "#009e73", "#d55e00")
 
 
 @dataclasses.dataclass(frozen=True)
-class Condition:
+class Point:
     """One method on one data set with so many training scenes (None: without end)."""
 
     data: str
     method: str
     scenes: int | None
 
-    @property
-    def folder(self) -> Path:
-        """Of the run."""
-        return FOLDER / f"{self.data}-{self.method}-{self.scenes or 'unlimited'}"
-
-    def train(self, seeds: int, settings: list[str]) -> None:
-        """Trains the condition, or what is left of it, and notes how it was made."""
+    def condition(self, seeds: int, settings: list[str]) -> Condition:
+        """Its run."""
         _, system, changes = METHODS[self.method]
         scenes = "null" if self.scenes is None else self.scenes
         config = override(
@@ -71,41 +63,26 @@ class Condition:
                 *settings,
             ],
         )
-        note = self.folder / "made.json"
-        fresh = not self.folder.exists()
-        made: dict[str, Any] = {"commit": commit(), "machine": machine(), "settings": settings}
-        start = time.perf_counter()
-        slots.train(config, self.folder)
-        made["minutes"] = (time.perf_counter() - start) / 60 if fresh else None
-        note.write_text(json.dumps(made))
-
-    def result(self) -> dict[str, Any] | None:
-        """The last evaluation and how it was made; None where the run is not finished."""
-        note = self.folder / "made.json"
-        if not note.exists():
-            return None
-        last = [r for r in read_records(self.folder / "metrics.jsonl") if r["kind"] == "val"][-1]
-        return {**last, **json.loads(note.read_text())}
+        name = f"{self.data}-{self.method}-{self.scenes or 'unlimited'}"
+        return Condition(FOLDER / name, config)
 
 
-def table(found: dict[Condition, dict[str, Any]]) -> str:
-    heads = ["data", "training scenes", "method", "seeds", *SHOWN, "minutes", "commit"]
-    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
-    for condition, result in found.items():
-        seeds = len(result["fg_ari"].get("members", [0]))
-        cells = [DATA[condition.data], condition.scenes or "unlimited"]
-        cells += [METHODS[condition.method][0], seeds]
-        for name, digits in SHOWN.items():
-            value = result[name]
-            mean, std = value["mean"], value.get("seeds_std")
-            cells.append(f"{mean:.{digits}f}" + (f" ± {std:.{digits}f}" if std else ""))
-        minutes = result["minutes"]
-        cells += ["–" if minutes is None else f"{minutes:.1f}", result["commit"]]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join(lines)
+def rows(found: dict[Point, dict[str, Any]]) -> list[list[Any]]:
+    return [
+        [
+            DATA[point.data],
+            point.scenes or "unlimited",
+            METHODS[point.method][0],
+            len(result["fg_ari"].get("members", [0])),
+            *(cell(result[name], digits) for name, digits in SHOWN.items()),
+            minutes(result),
+            result["commit"],
+        ]
+        for point, result in found.items()
+    ]
 
 
-def figure(found: dict[Condition, dict[str, Any]], path: Path) -> None:
+def figure(found: dict[Point, dict[str, Any]], path: Path) -> None:
     """Foreground ARI against the number of scenes, mean ± std over seeds; dots are the seeds."""
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
@@ -115,12 +92,12 @@ def figure(found: dict[Condition, dict[str, Any]], path: Path) -> None:
     drawing, axes = plt.subplots(
         1, len(panels), figsize=(4.2 * len(panels), 3.6), squeeze=False, layout="constrained"
     )
-    for data, cell in zip(panels, axes[0], strict=True):
+    for data, panel in zip(panels, axes[0], strict=True):
         for number, (method, (label, _, _)) in enumerate(METHODS.items()):
             points = [
                 (place, found[c]["fg_ari"])
                 for place, scenes in enumerate(sizes)
-                if (c := Condition(data, method, scenes)) in found
+                if (c := Point(data, method, scenes)) in found
             ]
             if not points:
                 continue
@@ -128,16 +105,16 @@ def figure(found: dict[Condition, dict[str, Any]], path: Path) -> None:
             means = [value["mean"] for _, value in points]
             spreads = [value.get("seeds_std") or 0 for _, value in points]
             color = COLORS[number]
-            cell.errorbar(x, means, spreads, color=color, label=label, marker="o", capsize=3)
+            panel.errorbar(x, means, spreads, color=color, label=label, marker="o", capsize=3)
             for place, (_, value) in zip(x, points, strict=True):
                 members = value.get("members", [])
-                cell.plot([place] * len(members), members, ".", color=color, ms=4, alpha=0.5)
-        cell.set_title(DATA[data], size=10)
-        cell.set_xticks(range(len(sizes)), [f"{s:,}" if s else "unlimited" for s in sizes])
-        cell.set(xlabel="training scenes", ylabel="foreground ARI")
-        cell.spines[["top", "right"]].set_visible(False)
-        cell.grid(axis="y", color="#dddddd", linewidth=0.6)
-        cell.set_axisbelow(True)
+                panel.plot([place] * len(members), members, ".", color=color, ms=4, alpha=0.5)
+        panel.set_title(DATA[data], size=10)
+        panel.set_xticks(range(len(sizes)), [f"{s:,}" if s else "unlimited" for s in sizes])
+        panel.set(xlabel="training scenes", ylabel="foreground ARI")
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.grid(axis="y", color="#dddddd", linewidth=0.6)
+        panel.set_axisbelow(True)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     drawing.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     drawing.savefig(path, dpi=130)
@@ -154,20 +131,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/images/sample_efficiency.png"))
     options = parser.parse_args()
     use_compilation_cache()
-    conditions = [
-        Condition(data, method, scenes or None)
+    conditions = {
+        (point := Point(data, method, scenes or None)): point.condition(
+            options.seeds, options.settings
+        )
         for data in options.data
         for scenes in options.scenes
         for method in options.methods
-    ]
-    share, of = options.share
-    for condition in conditions[share::of]:
-        if condition.result() is None:
-            print(f"{condition.folder}", flush=True)
-            condition.train(options.seeds, options.settings)
-    found = {c: result for c in conditions if (result := c.result()) is not None}
+    }
+    train_missing(conditions.values(), *options.share)
+    found = finished(conditions)
     if found:
-        print(table(found))
+        heads = ["data", "training scenes", "method", "seeds", *SHOWN, "minutes", "commit"]
+        print(table(heads, rows(found)))
         figure(found, options.out)
 
 
