@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from slots import metrics
 from slots.config import ConfigError
@@ -37,6 +37,9 @@ class EvaluationConfig:
     """Does not change the numbers."""
     seed: int = 0
     """Of the draws that evaluation makes (first slots), the same at every step."""
+    draws: int = 1
+    """Of first slots for each example; pictures, masks, attention and slots are their means. Only
+    where a slot stays the same one from draw to draw, as with a dictionary (CoSA takes 10)."""
     protocol: str = "house/image"
     collapse: Literal["say", "stop", "restart"] = "say"
     """Where slots got the same unhealthy verdict at three evaluations in a row, after a tenth of
@@ -45,10 +48,9 @@ class EvaluationConfig:
     max_restarts: int = 3
 
     def __post_init__(self) -> None:
-        if self.every < 1 or self.batch_size < 1:
-            raise ConfigError(
-                f"eval.every={self.every} and eval.batch_size={self.batch_size} must be at least 1."
-            )
+        for name in ("every", "batch_size", "draws"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"eval.{name}={getattr(self, name)} must be at least 1.")
         if self.split == "train":
             raise ConfigError("eval.split=train is not held out; use val or test.")
         if self.count is not None and self.count < 1:
@@ -110,17 +112,29 @@ METRICS = (
 """Names of all values, in the order they are reported in."""
 
 
-def make_predict(definition: Definition, seed: int) -> Callable[[PyTree, PyTree, Batch], Any]:
+def make_predict(
+    definition: Definition, seed: int, draws: int = 1
+) -> Callable[[PyTree, PyTree, Batch], Any]:
     """A pure function of params, variables and batch that predicts without training.
 
-    Draws depend on the seed and the example's number only.
+    Draws depend on the seed and the example's number only. Of several `draws` it gives the mean of
+    all floating-point numbers, and of others the first.
     """
 
     def predict(params: PyTree, variables: PyTree, batch: Batch) -> tuple[Model, Prediction]:
         model = definition.bind(params)
-        context = Context(step=jnp.int32(0), key=jax.random.key(seed), train=False)
-        prediction, _ = model(batch, context, variables)
-        return model, prediction
+
+        def once(key: Key[Array, ""]) -> Prediction:
+            context = Context(step=jnp.int32(0), key=key, train=False)
+            return model(batch, context, variables)[0]
+
+        key = jax.random.key(seed)
+        if draws == 1:
+            return model, once(key)
+        every = jax.vmap(once)(jax.random.split(key, draws))
+        return model, jax.tree.map(
+            lambda x: x.mean(axis=0) if jnp.issubdtype(x.dtype, jnp.floating) else x[0], every
+        )
 
     return predict
 
@@ -195,7 +209,7 @@ class Evaluator:
             raise ConfigError(
                 f"eval.count={config.count}, but the split {config.split!r} holds {held} examples."
             )
-        predict = make_predict(definition, config.seed)
+        predict = make_predict(definition, config.seed, config.draws)
 
         def measure(params: PyTree, variables: PyTree, batch: Batch) -> Any:
             model, prediction = predict(params, variables, batch)

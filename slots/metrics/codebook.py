@@ -2,8 +2,12 @@
 
 import math
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
+
+_TINY = 1e-12
+"""Least number that is divided by."""
 
 
 def key_diversity(keys: Float[np.ndarray, "m c"]) -> float:
@@ -21,25 +25,25 @@ def key_diversity(keys: Float[np.ndarray, "m c"]) -> float:
     return float(1 - angles.var(axis=1, ddof=1).mean())
 
 
-def mask_overlap(masks: Float[np.ndarray, "b k h w"]) -> Float[np.ndarray, "b"]:
+def mask_overlap(masks: Float[Array, "b k h w"]) -> Float[Array, "b"]:
     """CoSA's overlap of slots: a soft Dice of each pair, 0 where no two slots claim one place.
 
     Each mask is stretched to [0, 1] over the picture and compared with every other one, binarized
-    at ½: 2 Σ a b / (Σ a + Σ b), averaged over ordered pairs; 0 for a pair of empty masks.
+    at ½: 2 Σ a b / (Σ a + Σ b), averaged over ordered pairs; 0 for a pair of empty masks. The
+    gradient goes through the stretched ones.
 
     Raises:
         ValueError: fewer than two slots.
     """
-    masks = np.asarray(masks, np.float64)
     count = masks.shape[1]
     if count < 2:
         raise ValueError(f"overlap is between slots; there must be two or more, got {count}.")
-    flat = masks.reshape(*masks.shape[:2], -1)
+    flat = masks.reshape(*masks.shape[:2], -1).astype(jnp.float32)
     low, high = flat.min(axis=-1, keepdims=True), flat.max(axis=-1, keepdims=True)
-    soft = np.divide(flat - low, high - low, out=np.zeros_like(flat), where=high > low)
-    hard = (flat >= 0.5).astype(np.float64)
-    shared = 2 * np.einsum("bkn,bln->bkl", soft, hard)
+    soft = (flat - low) / jnp.maximum(high - low, _TINY)
+    hard = (flat >= 0.5).astype(jnp.float32)
+    shared = 2 * jnp.einsum("bkn,bln->bkl", soft, hard)
     total = soft.sum(axis=-1)[:, :, None] + hard.sum(axis=-1)[:, None]
-    dice = np.divide(shared, total, out=np.zeros_like(total), where=total > 0)
-    apart = ~np.eye(count, dtype=bool)
-    return dice[:, apart].mean(axis=-1)
+    others = 1 - jnp.eye(count)[None]
+    dice = others * shared / jnp.maximum(total, _TINY)
+    return dice.sum(axis=(1, 2)) / (count * (count - 1))

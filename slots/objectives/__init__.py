@@ -3,6 +3,7 @@
 from slots.objectives.base import ObjectiveConfig
 from slots.objectives.classification import ClassificationConfig
 from slots.objectives.component_error import ComponentErrorConfig
+from slots.objectives.mask_overlap import MaskOverlapConfig
 from slots.objectives.part_losses import PartLossesConfig
 from slots.objectives.reconstruction import ReconstructionConfig
 from slots.objectives.set_matching import SetMatchingConfig
@@ -10,6 +11,7 @@ from slots.objectives.set_matching import SetMatchingConfig
 ObjectiveConfig.kinds.update(
     classification=ClassificationConfig,
     component_error=ComponentErrorConfig,
+    mask_overlap=MaskOverlapConfig,
     part_losses=PartLossesConfig,
     reconstruction=ReconstructionConfig,
     set_matching=SetMatchingConfig,
@@ -18,6 +20,7 @@ ObjectiveConfig.kinds.update(
 __all__ = [
     "ClassificationConfig",
     "ComponentErrorConfig",
+    "MaskOverlapConfig",
     "ObjectiveConfig",
     "PartLossesConfig",
     "ReconstructionConfig",

@@ -11,7 +11,8 @@ from numpy.testing import assert_allclose
 from slots import metrics
 from slots.config import replace
 from slots.evaluation.codes import code_rows, code_scores
-from slots.evaluation.evaluate import picture_metrics
+from slots.evaluation.evaluate import make_predict, picture_metrics
+from slots.types import Context
 
 
 def predicted(config, batch):
@@ -36,6 +37,29 @@ def test_use_of_a_dictionary():
     assert_allclose(found["codes/perplexity"], np.exp(-(shares * np.log(shares)).sum()), rtol=1e-5)
     keys = np.asarray(variables["initializer"]["table"]["keys"])
     assert found["codes/diversity"] == metrics.key_diversity(keys)
+
+
+def test_draws_are_averaged():
+    """The mean over draws of first slots; codes stay those of a draw."""
+    definition, params = defined(small_model(initializer="dictionary"))
+    variables = definition.bind(params).init_variables(jax.random.key(0))
+    keys = jax.random.split(jax.random.key(3), 4)
+    single = [
+        definition.bind(params)(
+            scenes(0, 1), Context(step=jnp.int32(0), key=key, train=False), variables
+        )[0]
+        for key in keys
+    ]
+    _, found = make_predict(definition, 3, draws=4)(params, variables, scenes(0, 1))
+    for read in (lambda p: p.reconstruction.output, lambda p: p.grouping.slots.vectors):
+        assert_allclose(read(found), np.mean([read(one) for one in single], axis=0), atol=1e-5)
+    assert_allclose(found.reconstruction.masks.sum(1), np.ones((2, 16, 16)), atol=1e-5)
+    codes = [one.grouping.diagnostics["codes"] for one in (found, single[0])]
+    assert (codes[0] == codes[1]).all()
+    (_, one), once = (
+        make_predict(definition, 3, draws=n)(params, variables, scenes(0)) for n in (1, 2)
+    )
+    assert np.abs(one.grouping.slots.vectors - once[1].grouping.slots.vectors).max() > 1e-4
 
 
 def test_without_a_dictionary_there_is_nothing_to_say():

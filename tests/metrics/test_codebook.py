@@ -33,18 +33,18 @@ def test_overlap_by_hand():
     """Halves that touch overlap nowhere; equal masks wholly, an empty one not at all."""
     left = np.repeat([[1.0, 1.0, 0.0, 0.0]], 2, axis=0)
     apart = np.stack([left, 1 - left])
-    assert_allclose(mask_overlap(apart[None]), [0])
+    assert_allclose(mask_overlap(jnp.float32(apart[None])), [0])
     half = np.stack([left, left]) * 0.5
-    assert_allclose(mask_overlap(half[None]), [1])
+    assert_allclose(mask_overlap(jnp.float32(half[None])), [1])
     nothing = np.stack([left, np.zeros_like(left)])
-    assert_allclose(mask_overlap(nothing[None]), [0])
+    assert_allclose(mask_overlap(jnp.float32(nothing[None])), [0])
     # The first stretched is (1, 0.2, 0); the second claims its first and second places.
     one = np.array([[[[0.6, 0.28, 0.2]], [[0.5, 0.5, 0.1]]]])
     # First to second: 2 (1 + 0.2) / (1.2 + 2). Second, (1, 1, 0), to the first's (1, 0, 0).
     want = (2 * 1.2 / 3.2 + 2 * 1 / 3) / 2
-    assert_allclose(mask_overlap(one), [want], rtol=1e-12)
+    assert_allclose(mask_overlap(jnp.float32(one)), [want], rtol=1e-6)
 
 
 def test_overlap_needs_two_slots():
     with pytest.raises(ValueError, match="two or more"):
-        mask_overlap(np.ones((1, 1, 2, 2)))
+        mask_overlap(jnp.ones((1, 1, 2, 2)))
