@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from slots import visualize
+from slots.evaluation import hits
 from slots.experiment import Run
+from slots.models import SetPrediction
 from slots.training import read_records
 
 _HEALTH = ("entropy", "effective_slots", "duplicate_rate", "dead_rate", "position_score")
@@ -31,7 +35,8 @@ def write_figures(run: Run, count: int = 8) -> list[Path]:
 
     Returns:
         The files written: `reconstructions.png`, `slots.png`, `attention.png`, `curves.png`,
-        `health.png` (curves of slot health), and `frames.png` where slots carry frames.
+        `health.png` (curves of slot health), `frames.png` where slots carry frames, and `sets.png`
+        where objects' properties are predicted.
     """
     run = run.member(0)
     config = run.experiment.config
@@ -67,6 +72,15 @@ def write_figures(run: Run, count: int = 8) -> list[Path]:
                 frames.rotation,
                 background=background,
             )
+    model = run.model
+    if isinstance(model, SetPrediction) and batch.properties is not None:
+        rows = {
+            "properties": np.asarray(prediction.outputs["properties"]),
+            "target": np.asarray(model.layout.encode(batch.properties, model.config.coordinates)),
+        }
+        figures["sets"] = visualize.predicted_sets(
+            images, rows["properties"], hits(model, rows), model.layout
+        )
     figures["attention"] = visualize.attention_iterations(
         images[0], attention[0], grid=prediction.tokens.grid
     )

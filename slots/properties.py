@@ -25,19 +25,24 @@ class PropertyLayout:
     """Number of coordinates."""
     extent: float
     """Scene coordinates lie in [-extent, extent]."""
-    categories: tuple[tuple[str, int], ...]
-    """Name and number of classes of each category, in order."""
+    categories: tuple[tuple[str, tuple[str, ...]], ...]
+    """Name of each category and those of its classes, in order."""
 
     @property
     def width(self) -> int:
         """Numbers per object."""
-        return self.position + sum(size for _, size in self.categories) + 1
+        return self.position + sum(self.sizes.values()) + 1
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Number of classes of each category."""
+        return {name: len(classes) for name, classes in self.categories}
 
     @property
     def spans(self) -> dict[str, slice]:
         """Where each part lies: `position`, each category, and `present`."""
         spans, start = {}, 0
-        for name, size in (("position", self.position), *self.categories, ("present", 1)):
+        for name, size in {"position": self.position, **self.sizes, "present": 1}.items():
             spans[name] = slice(start, start + size)
             start += size
         return spans
@@ -62,7 +67,7 @@ class PropertyLayout:
         present = (first > 0)[..., None].astype(jnp.float32)
         place = properties["position"].astype(jnp.float32) / self.extent
         place = place if range_ == "symmetric" else (place + 1) / 2
-        classes = [jax.nn.one_hot(properties[name] - 1, size) for name, size in self.categories]
+        classes = [jax.nn.one_hot(properties[name] - 1, size) for name, size in self.sizes.items()]
         return jnp.concatenate([place * present, *classes, present], axis=-1)
 
     def distance_scale(self, range_: Range) -> float:
@@ -70,12 +75,22 @@ class PropertyLayout:
         return self.extent * (1 if range_ == "symmetric" else 2)
 
 
+_SIZE = ("size", ("small", "large"))
+_COLOR = ("color", ("gray", "blue", "brown", "yellow", "red", "green", "purple", "cyan"))
 LAYOUTS = {
-    "clevr": PropertyLayout(3, 3.0, (("size", 2), ("material", 2), ("shape", 3), ("color", 8))),
-    "shapes": PropertyLayout(2, 3.0, (("size", 2), ("shape", 3), ("color", 8))),
+    "clevr": PropertyLayout(
+        3,
+        3.0,
+        (
+            _SIZE,
+            ("material", ("rubber", "metal")),
+            ("shape", ("cube", "sphere", "cylinder")),
+            _COLOR,
+        ),
+    ),
+    "shapes": PropertyLayout(2, 3.0, (_SIZE, ("shape", ("square", "circle", "triangle")), _COLOR)),
 }
-"""By name: CLEVR's (small, large; rubber, metal; cube, sphere, cylinder; gray, blue, brown, yellow,
-red, green, purple, cyan), and that of the generated set `shapes`, with the same colours."""
+"""By name: CLEVR's, and that of the generated set `shapes`."""
 
 
 def layout(name: str) -> PropertyLayout:

@@ -4,6 +4,7 @@ from slots.evaluation.accumulate import Accumulator, Statistic, over_seeds, stat
 from slots.evaluation.evaluate import Evaluation, EvaluationConfig, Evaluator, make_predict, merge
 from slots.evaluation.health import alarms
 from slots.evaluation.protocols import PROTOCOLS, Protocol, protocol
+from slots.evaluation.sets import hits
 
 __all__ = [
     "PROTOCOLS",
@@ -14,6 +15,7 @@ __all__ = [
     "Protocol",
     "Statistic",
     "alarms",
+    "hits",
     "make_predict",
     "merge",
     "over_seeds",

@@ -4,9 +4,9 @@ import math
 from typing import Any
 
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from slots.metrics import DISTANCES, average_precision
+from slots.metrics import DISTANCES, average_precision, nearest_alike
 from slots.models import Model, SetPrediction
 from slots.types import Prediction
 
@@ -20,6 +20,12 @@ def set_rows(prediction: Prediction) -> dict[str, Float[Array, "b *rest"]]:
     if found is None or prediction.target is None:
         return {}
     return {"properties": found, "target": prediction.target}
+
+
+def hits(model: SetPrediction, rows: dict[str, np.ndarray]) -> Bool[np.ndarray, "n k"]:
+    """Which predictions have an object of their classes within a distance of ½, each alone."""
+    scale = model.layout.distance_scale(model.config.coordinates)
+    return nearest_alike(rows["properties"], rows["target"], model.layout, scale)[1] < 0.5
 
 
 def average_precisions(model: Model, rows: dict[str, np.ndarray]) -> dict[str, Any]:

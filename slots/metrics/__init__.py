@@ -47,7 +47,7 @@ from slots.metrics.overlap import (
 )
 from slots.metrics.reasoning import accuracy, macro_f1, matched_huber_cost
 from slots.metrics.reconstruction import psnr, reconstruction_error, ssim
-from slots.metrics.set_prediction import DISTANCES, average_precision
+from slots.metrics.set_prediction import DISTANCES, average_precision, nearest_alike
 from slots.metrics.table import contingency
 from slots.nn.codebook import perplexity
 
@@ -80,6 +80,7 @@ __all__ = [
     "mean_best_overlap_from_counts",
     "mean_iou",
     "mean_iou_from_counts",
+    "nearest_alike",
     "object_recall",
     "object_recall_from_counts",
     "per_frame",

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from slots.properties import PropertyLayout
 
@@ -39,6 +39,34 @@ def average_precision(
     Raises:
         ValueError: shapes do not agree, or a prediction is not finite.
     """
+    nearest, distance = nearest_alike(found, target, layout, distance_scale)
+    candidate, near = np.isfinite(distance).ravel(), distance.ravel()
+    pictures = np.repeat(np.arange(len(found)), found.shape[1])
+    object_ = pictures * target.shape[1] + nearest.ravel()
+    order = np.argsort(-np.asarray(found, np.float64)[..., -1].ravel(), kind="stable")
+    total = int((target[..., -1] > 0.5).sum())
+    return np.array(
+        [
+            _area(object_[order], (candidate & ((near < t) | math.isinf(t)))[order], total)
+            for t in thresholds
+        ]
+    )
+
+
+def nearest_alike(
+    found: Float[np.ndarray, "n k p"],
+    target: Float[np.ndarray, "i m q"],
+    layout: PropertyLayout,
+    distance_scale: float,
+) -> tuple[Int[np.ndarray, "n k"], Float[np.ndarray, "n k"]]:
+    """Of each prediction, the nearest object of its picture whose categories all agree.
+
+    Returns:
+        Its number, and its distance: infinity where there is none.
+
+    Raises:
+        ValueError: shapes do not agree, or a prediction is not finite.
+    """
     found, target = np.asarray(found, np.float64), np.asarray(target, np.float64)
     width = layout.width
     if found.shape[::2] != (len(target), width) or target.shape[-1] != width:
@@ -56,19 +84,7 @@ def average_precision(
     places = [x[..., spans["position"]] for x in (found, target)]
     gaps = places[0][:, :, None] - places[1][:, None]
     distance = np.where(agree, distance_scale * np.sqrt(np.square(gaps).sum(-1)), math.inf)
-    nearest = distance.argmin(axis=-1)
-    candidate = agree.any(axis=-1).ravel()
-    near = distance.min(axis=-1).ravel()
-    pictures = np.repeat(np.arange(len(found)), found.shape[1])
-    object_ = pictures * target.shape[1] + nearest.ravel()
-    order = np.argsort(-found[..., -1].ravel(), kind="stable")
-    total = int((target[..., -1] > 0.5).sum())
-    return np.array(
-        [
-            _area(object_[order], (candidate & ((near < t) | math.isinf(t)))[order], total)
-            for t in thresholds
-        ]
-    )
+    return distance.argmin(axis=-1), distance.min(axis=-1)
 
 
 def _area(claimed: np.ndarray, close: np.ndarray, total: int) -> float:

@@ -101,7 +101,7 @@ class SetPrediction(GroupingModel):
             rest = jax.nn.sigmoid(rest)
         else:
             place = jax.nn.sigmoid(self.position_head(vectors).astype(jnp.float32))
-            sizes = [size for _, size in self.layout.categories]
+            sizes = list(self.layout.sizes.values())
             ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
             *classes, present = jnp.split(logits, ends, axis=-1)
             classes = [jax.nn.softmax(x, axis=-1) for x in classes]

@@ -10,10 +10,12 @@ from slots.visualize.colors import slot_colors, tint
 from slots.visualize.curves import training_curves
 from slots.visualize.frames import frame_overlay
 from slots.visualize.scenes import reconstruction_grid, segmentation_overlay, slot_parts
+from slots.visualize.sets import predicted_sets
 
 __all__ = [
     "attention_iterations",
     "frame_overlay",
+    "predicted_sets",
     "reconstruction_grid",
     "segmentation_overlay",
     "slot_colors",

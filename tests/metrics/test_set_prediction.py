@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from slots.metrics import DISTANCES, average_precision
+from slots.metrics import DISTANCES, average_precision, nearest_alike
 from slots.properties import LAYOUTS, PropertyLayout
 
 CLEVR = LAYOUTS["clevr"]
-TINY = PropertyLayout(1, 3.0, (("shape", 2),))  # place, two classes, present
+TINY = PropertyLayout(1, 3.0, (("shape", ("cube", "ball")),))  # place, two classes, present
 
 
 def ap(found, target, layout=TINY, scale=6.0, **options):
@@ -32,7 +32,7 @@ def scenes(seed, pictures=6, slots=10):
     for picture in target:
         for row in picture[: rng.integers(1, slots)]:
             row[:3] = rng.uniform(0, 1, 3)
-            for name, size in CLEVR.categories:
+            for name, size in CLEVR.sizes.items():
                 row[CLEVR.spans[name]] = np.eye(size)[rng.integers(size)]
             row[-1] = 1
     return target
@@ -134,3 +134,17 @@ def test_bad_input():
         ap(target[:2], target, CLEVR)
     with pytest.raises(ValueError, match="not finite"):
         ap(np.full_like(target, np.nan), target, CLEVR)
+
+
+def test_nearest_of_the_same_classes():
+    """The red one at 0.1 is nearest; the green ones have one at 0.3, scaled by 6, or none."""
+    layout = CLEVR
+    target = np.zeros((1, 3, layout.width))
+    for row, (x, color) in zip(target[0], [(0.0, 4), (0.1, 4), (0.5, 5)], strict=True):
+        row[0], row[layout.spans["color"]], row[-1] = x, np.eye(8)[color], 1
+    found = target[:, [0, 2, 2]].copy()
+    found[0, 0, 0], found[0, 1, 0] = 0.12, 0.8
+    found[0, 2, layout.spans["color"]] = np.eye(8)[0]
+    nearest, distance = nearest_alike(found, target, layout, 6.0)
+    assert nearest[0, :2].tolist() == [1, 2]
+    assert_allclose(distance, [[0.12, 1.8, np.inf]], rtol=1e-9)
