@@ -23,10 +23,11 @@ from contracts.test_families import KINDS, check_step
 TEXT = """\
 # What goes with what
 
-`{command}`, commit {commit}, {machine}. Each ✓ is a model that took a gradient step on tiny
-pictures: masks and attention sum to one, every parameter that is to have a gradient has one, and
-the loss is smaller afterwards. `pytest -m slow tests/contracts` does it for every combination of
-all four families.
+`{command}`, commit {commit}, {machine}.
+
+Each ✓ is a model that took a gradient step on tiny pictures: masks and attention sum to one, every
+parameter that is to have a gradient has one, and the loss is smaller afterwards. `pytest -m slow
+tests/contracts` does it for every combination of all four families.
 
 ## Slot modules with encoders and decoders
 
