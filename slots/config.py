@@ -122,7 +122,7 @@ def _assign(current: Any, hint: Any, path: list[str], value: str, key: str) -> A
     if not path:
         if _settings_class(hint) is not None:
             return _choose(hint, current, value, key)
-        return _read(hint, _parse(hint, value, key), key)
+        return _read(hint, _by_name(hint, _parse(hint, value, key)), key)
     head, *rest = path
     if isinstance(current, tuple) and any(dataclasses.is_dataclass(c) for c in current):
         if not head.isdigit() or int(head) >= len(current):
@@ -211,14 +211,21 @@ def _parse(hint: Any, text: str, key: str) -> Any:
     return data["value"]
 
 
+def _by_name(hint: Any, value: Any) -> Any:
+    """A list in which parts that are only named stand with their defaults."""
+    first = (*typing.get_args(hint), None)[0]
+    parts = isinstance(first, type) and issubclass(first, Component)
+    if not parts or not isinstance(value, list):
+        return value
+    return [{"kind": one} if isinstance(one, str) else one for one in value]
+
+
 def _read(hint: Any, value: Any, path: str) -> Any:
     """Plain data as what `hint` declares."""
     if value is None and _optional(hint):
         return None
     inner, wanted = _settings_class(hint), _required(hint)
     if inner is not None:
-        if isinstance(value, str) and issubclass(inner, Component):  # by name, with its defaults
-            return _made(inner.named(value, path), {}, path)
         return from_data(inner, value, path)
     if typing.get_origin(wanted) is not tuple:
         return _convert(hint, value, path)

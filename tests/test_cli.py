@@ -129,7 +129,9 @@ class TestEval:
         assert status == 0
         found = json.loads(out)
         assert out.count("\n") == 1
-        assert list(found) == ["run", "step", "seeds", "protocol", "metrics"]
+        assert list(found) == ["run", "step", "seeds", "protocol", "metrics", "verdicts"]
+        (verdict,) = found["verdicts"]
+        assert set(verdict) == {"name", "reason", "warning"}
         assert found["run"] == str(run)
         assert found["step"] == 6
         assert found["seeds"] == [0]
@@ -169,7 +171,11 @@ class TestEval:
         head, *rows = out.splitlines()
         assert head == f"{run} at step 4, protocol house/image, seed 0"
         assert rows[0].split()[0] == "fg_ari"
-        assert all("±" in row and "(n = 16)" in row for row in rows)
+        *rows, last = rows
+        assert last.startswith("  slots of seed 0: ")
+        assert all("(n = 16)" in row for row in rows)
+        # What belongs to all pictures together has no error over them.
+        assert all(("±" in row) != row.startswith("  health/") for row in rows)
 
     @pytest.mark.parametrize(
         "settings",
@@ -226,12 +232,12 @@ class TestList:
                 head = line
                 sections[head] = []
         assert sections["presets (slots train NAME)"] == sorted(presets())
-        assert sections["data="] == ["folder", "multi_dsprites", "tetrominoes"]
+        assert sections["data="] == ["digits", "folder", "multi_dsprites", "shapes", "tetrominoes"]
         assert "slot_attention" in sections["model.module="]
         assert {"cnn", "windows"} <= set(sections["model.encoder="])
         assert {"broadcast", "mlp"} <= set(sections["model.decoder="])
         assert {"gaussian", "learned"} <= set(sections["model.initializer="])
-        assert sections["objectives"] == ["component_error", "reconstruction"]
+        assert {"component_error", "reconstruction"} <= set(sections["objectives"])
         assert "house/image" in sections["protocol="]
         for names in sections.values():
             assert len(names) == len(set(names)) > 0

@@ -29,13 +29,13 @@ COLORS = np.array(
 )
 """Gray, blue, brown, yellow, red, green, purple, cyan (the colours of CLEVR's renderer)."""
 SHAPES = ("square", "circle", "triangle")
-RADII = (0.6, 1.0)
+RADII = (0.42, 0.72)
 """Of small and large objects, in units of position: of the circle; the others have its area."""
 GROUND = 128
 _BORDER = 7 / 6
 _APART = 1.25
 """Least distance of two centres relative to the sum of radii: outlines do not touch."""
-_CANDIDATES = 64
+_CANDIDATES = 24
 _STEPS = 1 << 12
 """Positions are multiples of the extent over this, exact in float32."""
 

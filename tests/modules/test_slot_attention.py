@@ -249,14 +249,14 @@ def with_gaussian(num_slots, **settings):
     tokens, _ = problem()
     initializer = filled(
         lambda rngs: GaussianConfig().make(
-            num_slots=num_slots, slot_dim=S, feature_dim=D, rngs=rngs
+            num_slots=num_slots, slot_dim=S, feature_dim=D, content_dim=D, rngs=rngs
         )
     )
     keys = jax.random.split(jax.random.key(7), B)
 
     def loss(parts):
         first, _ = parts[0](tokens, keys, {}, train=True)
-        grouping = parts[1](tokens, first, keys, train=True)
+        grouping = parts[1](tokens, first.slots, keys, train=True)
         return jnp.square(grouping.slots.vectors).sum()
 
     gradients = quick_jit(jax.grad(loss))((initializer, make(**settings)))

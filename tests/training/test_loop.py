@@ -99,6 +99,7 @@ class TestUninterrupted:
             "reconstruction",
             "component_error",
             "grad_norm",
+            "slot_init_gradient",
             "learning_rate",
             "skipped",
         }

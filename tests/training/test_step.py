@@ -36,7 +36,13 @@ def test_metrics_of_a_step() -> None:
     names = ("reconstruction", "component_error")
     trainer = experiment("objectives.0.weight=2", "objectives.1.weight=3").trainer
     _, metrics = trainer.step()(trainer.init(), next(trainer.batches(0)))
-    assert set(metrics) == {"loss", *names, "grad_norm", "learning_rate"}
+    assert set(metrics) == {
+        "loss",
+        *names,
+        "grad_norm",
+        "learning_rate",
+        "slot_init_gradient",
+    }
     terms = [float(metrics[name]) for name in names]
     assert float(metrics["loss"]) == pytest.approx(2 * terms[0] + 3 * terms[1])
     assert float(metrics["learning_rate"]) == 0  # the first step of the warm-up
