@@ -53,6 +53,8 @@ print(override(config, ["model.module=mesh"]).model.module)
 # %%
 SYSTEMS = ("slot_attention", "invariant_slot_attention", "slot_mixture", "mesh", "cosa")
 NAMES = ("Slot Attention", "Invariant", "Mixture", "MESH", "CoSA")
+if SHORT:
+    SYSTEMS, NAMES = SYSTEMS[::3], NAMES[::3]
 settings = ["model.num_slots=4", f"train.steps={STEPS}", f"eval.every={STEPS}"]
 folder = tempfile.mkdtemp()
 runs = {}

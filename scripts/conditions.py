@@ -1,8 +1,9 @@
 """The runs a comparison is made of: trained, gone on with, or read back where finished."""
 
 import dataclasses
+import itertools
 import json
-import time
+import statistics
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,20 +29,29 @@ class Condition:
         return self.folder / "made.json"
 
     def train(self) -> None:
-        """Trains it, or what is left of it, and notes commit, machine and minutes."""
-        fresh = not self.folder.exists()
-        made: dict[str, Any] = {"commit": commit(), "machine": machine()}
-        start = time.perf_counter()
+        """Trains it, or what is left of it, and notes commit and machine."""
+        made = {"commit": commit(), "machine": machine()}
         slots.train(self.config, self.folder)
-        made["minutes"] = (time.perf_counter() - start) / 60 if fresh else None
         self._note.write_text(json.dumps(made))
 
     def result(self) -> dict[str, Any] | None:
-        """The last evaluation and how it was made; None where the run is not finished."""
+        """The last evaluation and how it was made; None where the run is not finished.
+
+        `minutes` are those of its steps, without compiling and evaluating, however often it was
+        stopped; `steps_per_second` is the median over the records of training.
+        """
         if not self._note.exists():
             return None
-        last = [r for r in read_records(self.folder / "metrics.jsonl") if r["kind"] == "val"][-1]
-        return {**last, **json.loads(self._note.read_text())}
+        records = read_records(self.folder / "metrics.jsonl")
+        last = [r for r in records if r["kind"] == "val"][-1]
+        rates = [(r["step"], r["steps_per_second"]) for r in records if r["kind"] == "train"]
+        spans = itertools.pairwise([(0, 0.0), *rates])
+        seconds = sum((end - start) / rate for (start, _), (end, rate) in spans)
+        speed = {
+            "minutes": seconds / 60,
+            "steps_per_second": statistics.median(rate for _, rate in rates),
+        }
+        return {**last, **json.loads(self._note.read_text()), **speed}
 
 
 def train_missing(conditions: Iterable[Condition], share: int, of: int) -> None:
@@ -64,11 +74,6 @@ def cell(value: dict[str, Any] | None, digits: int) -> str:
         return "–"
     std = value.get("seeds_std")
     return f"{value['mean']:.{digits}f}" + (f" ± {std:.{digits}f}" if std else "")
-
-
-def minutes(result: dict[str, Any]) -> str:
-    """Of training, where it was not interrupted."""
-    return "–" if result["minutes"] is None else f"{result['minutes']:.1f}"
 
 
 def table(heads: list[str], rows: list[list[Any]]) -> str:

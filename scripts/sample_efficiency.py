@@ -16,7 +16,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from conditions import Condition, cell, finished, minutes, table, train_missing
+from conditions import Condition, cell, finished, table, train_missing
 
 from slots import presets
 from slots.config import override
@@ -75,7 +75,7 @@ def rows(found: dict[Point, dict[str, Any]]) -> list[list[Any]]:
             METHODS[point.method][0],
             len(result["fg_ari"].get("members", [0])),
             *(cell(result[name], digits) for name, digits in SHOWN.items()),
-            minutes(result),
+            f"{result['minutes']:.1f}",
             result["commit"],
         ]
         for point, result in found.items()

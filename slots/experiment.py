@@ -18,7 +18,7 @@ import numpy as np
 from slots.config import ConfigError, from_data, leaves, override, replace, to_data
 from slots.data import DataConfig, Dataset
 from slots.evaluation import Evaluation, EvaluationConfig, Evaluator, make_predict, merge
-from slots.models import Definition, Model, ModelConfig, ReasoningConfig
+from slots.models import Definition, Model, ModelConfig
 from slots.objectives import ObjectiveConfig, ReconstructionConfig
 from slots.training import (
     CheckpointConfig,
@@ -91,10 +91,9 @@ def build(config: ExperimentConfig) -> Experiment:
         ConfigError: data are missing, shapes do not agree, or the mesh does not fit the machine.
     """
     dataset = config.data.make()
-    model = config.model
-    if isinstance(model, ReasoningConfig) and model.classes != dataset.num_classes:
+    if (classes := config.model.num_classes) not in (0, dataset.num_classes):
         raise ConfigError(
-            f"model.classes={model.classes}, but the data have {dataset.num_classes} classes of "
+            f"model.classes={classes}, but the data have {dataset.num_classes} classes of "
             "scenes; the two must be the same."
         )
     definition = Definition.of(config.model, dataset.image_shape)
@@ -227,10 +226,10 @@ def _set_aside(folder: Path, seed: int) -> None:
     """Moves a collapsed run into `collapsed-<seed>`, or what a kill left of it."""
     aside = folder / f"collapsed-{seed}"
     aside.mkdir(exist_ok=True)
+    own = set(folder.iterdir()) - set(_collapsed(folder))
     # The settings go last: as long as they are there, it is not done.
-    for path in sorted(folder.iterdir(), key=lambda path: path.name == "config.json"):
-        if path not in _collapsed(folder):
-            path.rename(aside / path.name)
+    for path in sorted(own, key=lambda path: path.name == "config.json"):
+        path.rename(aside / path.name)
 
 
 def _next_seeds(config: ExperimentConfig, folder: Path) -> ExperimentConfig:

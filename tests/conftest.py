@@ -6,8 +6,11 @@ from pathlib import Path
 import jax
 import pytest
 
+from slots.training.mesh import spare_thread
+
 if not os.environ.get("JAX_PLATFORMS", "cpu").startswith(("cuda", "gpu", "tpu")):
     jax.config.update("jax_num_cpu_devices", 8)
+    spare_thread(8)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

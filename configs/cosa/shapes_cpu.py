@@ -16,5 +16,6 @@ def config() -> ExperimentConfig:
         same,
         name="cosa/shapes_cpu",
         model__initializer=own.initializer,
+        model__module=own.module,
         objectives=(*same.objectives, PartLossesConfig()),
     )

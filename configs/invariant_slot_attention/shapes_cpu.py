@@ -7,7 +7,6 @@ invariant_slot_attention/tetrominoes_cpu; the head reads each slot's frame besid
 
 from slots.config import replace
 from slots.experiment import ExperimentConfig
-from slots.modules import InvariantSlotAttentionConfig
 from slots.presets import load
 
 
@@ -18,6 +17,6 @@ def config() -> ExperimentConfig:
         name="invariant_slot_attention/shapes_cpu",
         model__encoder__head__position="none",
         model__initializer=own.model.initializer,
-        model__module=InvariantSlotAttentionConfig(),
+        model__module=own.model.module,
         optimizer=own.optimizer,
     )

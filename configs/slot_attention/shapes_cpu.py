@@ -1,7 +1,8 @@
 """Properties of objects from slots (supervised), on generated shapes, for two CPU cores.
 
 Command: slots train slot_attention/shapes_cpu
-Set prediction as in the paper (section 4.2), compact: as many slots as there are objects at most.
+Set prediction as in the paper (section 4.2), compact: one slot more than there are objects at most,
+and the slot module as in slot_attention/tetrominoes_cpu, with which it learns sooner.
 """
 
 from slots.config import replace
@@ -11,19 +12,19 @@ from slots.evaluation import EvaluationConfig
 from slots.experiment import ExperimentConfig
 from slots.initializers import GaussianConfig
 from slots.models import SetPredictionConfig
-from slots.modules import SlotAttentionConfig
 from slots.objectives import SetMatchingConfig
 from slots.presets import load
 
 
 def config() -> ExperimentConfig:
+    same = load("slot_attention/tetrominoes_cpu")
     return replace(
-        load("slot_attention/tetrominoes_cpu"),
+        same,
         name="slot_attention/shapes_cpu",
         model=SetPredictionConfig(
-            encoder=WindowsConfig(head=TokenHeadConfig(position="fourier")),
+            encoder=WindowsConfig(stride=6, head=TokenHeadConfig(position="fourier")),
             initializer=GaussianConfig(),
-            module=SlotAttentionConfig(),
+            module=same.model.module,
             num_slots=5,
             layout="shapes",
         ),

@@ -1,13 +1,13 @@
 """Slot Mixture Module: properties of generated shapes, compact, for two CPU cores.
 
 Command: slots train slot_mixture/shapes_cpu
-All but slot module and first slots is that of slot_attention/shapes_cpu; densities are those of
-Gaussians, as in slot_mixture/tetrominoes_cpu.
+All but slot module and step size is that of slot_attention/shapes_cpu; they are the released ones
+for set prediction, in which a transformer over the tokens decides where components start. With the
+densities of slot_mixture/tetrominoes_cpu it learns later, or one slot takes all.
 """
 
 from slots.config import replace
 from slots.experiment import ExperimentConfig
-from slots.initializers import MixtureConfig
 from slots.modules import SlotMixtureConfig
 from slots.presets import load
 
@@ -16,6 +16,8 @@ def config() -> ExperimentConfig:
     return replace(
         load("slot_attention/shapes_cpu"),
         name="slot_mixture/shapes_cpu",
-        model__initializer=MixtureConfig(),
-        model__module=SlotMixtureConfig(density="normal", distance_scale="one"),
+        model__module=SlotMixtureConfig(
+            num_iterations=8, prior="uniform", first="picture", gradient="last"
+        ),
+        optimizer__learning_rate=4e-4,
     )

@@ -145,9 +145,8 @@ def main(arguments: Sequence[str]) -> None:
         found += price(name, case, medians)
         print("\n".join(found), flush=True)
         lines += found
-    text = "\n".join(lines).rstrip() + "\n"
-    if options.out:
-        options.out.write_text(text)
+        if options.out:  # after every row: the whole table takes an hour
+            options.out.write_text("\n".join(lines).rstrip() + "\n")
 
 
 if __name__ == "__main__":

@@ -75,7 +75,9 @@ CASES = {
     "mixture": _swapped(
         "Slot Mixture Module", "model.initializer=mixture", "model.module=slot_mixture"
     ),
-    "mesh": _swapped("MESH", "model.module=mesh"),
+    "mesh": _swapped(
+        "MESH without noise on its costs", "model.module=mesh", "model.module.noise_scale=0"
+    ),
     "cosa": _swapped(
         "CoSA", "model.initializer=dictionary", "objectives=[reconstruction,part_losses]"
     ),

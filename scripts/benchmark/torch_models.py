@@ -440,7 +440,7 @@ class MESH(SlotModule):
 
     def __init__(self, config: MESHConfig, features: int, slot_dim: int):
         refuse_unless(
-            config.plan in ("mesh", "sinkhorn")
+            (config.plan == "sinkhorn" or (config.plan == "mesh" and config.noise_scale == 0))
             and config.distance == "euclidean"
             and config.mlp_hidden > 0
             and config.warm_start
@@ -467,7 +467,6 @@ class MESH(SlotModule):
 
     def sharpen(self, cost: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor | None]:
         config, v = self.config, None
-        cost = cost + config.noise_scale * torch.randn_like(cost)
         for _ in range(config.mesh_steps):
             with torch.enable_grad():
                 leaf = cost.detach().requires_grad_()

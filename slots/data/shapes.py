@@ -13,7 +13,7 @@ from slots.config import ConfigError
 from slots.data.procedural import ProceduralConfig, ProceduralDataset, pack, unpack
 
 EXTENT = 3.0
-"""Positions lie in [-3, 3], as CLEVR's do; the picture shows a border of a sixth around that."""
+"""The picture shows [-3, 3], where CLEVR's positions lie, and objects are wholly inside."""
 COLORS = np.array(
     [
         (87, 87, 87),
@@ -28,16 +28,14 @@ COLORS = np.array(
     np.uint8,
 )
 """Gray, blue, brown, yellow, red, green, purple, cyan (the colours of CLEVR's renderer)."""
-SHAPES = ("square", "circle", "triangle")
-RADII = (0.42, 0.72)
+RADII = (0.5, 0.85)
 """Of small and large objects, in units of position: of the circle; the others have its area."""
+_REACH = (np.sqrt(np.pi / 2), 1.0, np.sqrt(4 * np.pi / np.sqrt(27)))
+"""Of the circle around a square, a circle and a triangle of a circle's area, to its radius."""
 GROUND = 128
-_BORDER = 7 / 6
-_APART = 1.25
-"""Least distance of two centres relative to the sum of radii: outlines do not touch."""
-_CANDIDATES = 24
+_CANDIDATES = 32
 _STEPS = 1 << 12
-"""Positions are multiples of the extent over this, exact in float32."""
+"""Of the grid that positions lie on, from the middle to either side."""
 
 
 class Shapes(ProceduralDataset):
@@ -46,7 +44,7 @@ class Shapes(ProceduralDataset):
     A scene has `image` uint8 [h, w, 3], `segmentation` int32 [h, w] in 0 to M, `visibility` bool
     [M], `num_objects` int32 and the properties of M objects, zero where there is none:
 
-    - `position` float32 [M, 2], (y, x) in [-3, 3];
+    - `position` float32 [M, 2], (y, x), uniform over where the object is inside the picture;
     - `size` int32 [M]: 1 small, 2 large; `shape`: 1 square, 2 circle, 3 triangle; `color`: 1 to 8.
     """
 
@@ -55,7 +53,7 @@ class Shapes(ProceduralDataset):
         self.max_objects = config.max_objects
         self.image_shape = (config.resolution, config.resolution, 3)
         side = (np.arange(config.resolution) + 0.5) / config.resolution
-        self._centers = np.float32((2 * side - 1) * EXTENT * _BORDER)
+        self._centers = np.float32((2 * side - 1) * EXTENT)
 
     @override
     def scene(self, key: Key[Array, ""]) -> dict[str, Any]:
@@ -65,10 +63,14 @@ class Shapes(ProceduralDataset):
         least = self.config.min_objects  # type: ignore[attr-defined]
         wanted = jax.random.randint(number_key, (), least, count + 1)
         kinds = jax.random.randint(kind_key, (3, count), 0, jnp.array([[2], [3], [8]]))
-        size, shape, color = kinds
-        radius = jnp.asarray(RADII, jnp.float32)[size]
-        position, fits = _places(place_key, radius)
-        exists = fits & (jnp.arange(count) < wanted)
+        exists = jnp.arange(count) < wanted
+        reach = jnp.outer(jnp.array(RADII), jnp.array(_REACH))[kinds[0], kinds[1]]
+        # The largest are placed first, or the last would often find no place.
+        order = jnp.argsort(jnp.where(exists, -reach, 0))
+        size, shape, color = kinds[:, order]
+        position, fits = _places(place_key, reach[order])
+        exists &= fits
+        radius = jnp.array(RADII)[size]
         inside = _inside(jnp.asarray(self._centers), position, radius, shape)
         words = pack(jnp.asarray(COLORS, jnp.uint32)[color])[:, None, None]
         ground = jnp.uint32(GROUND * 0x010101)
@@ -95,15 +97,15 @@ class Shapes(ProceduralDataset):
 
 
 def _places(
-    key: Key[Array, ""], radius: Float[Array, "m"]
+    key: Key[Array, ""], reach: Float[Array, "m"]
 ) -> tuple[Float[Array, "m 2"], Bool[Array, "m"]]:
     """Centres one after the other, each the first candidate that is clear of those before.
 
-    An object for which no candidate is clear is left out (one scene in some thousands).
+    An object for which no candidate is clear is left out (one scene in some hundreds).
     """
-    count = len(radius)
+    count = len(reach)
     steps = jax.random.randint(key, (count, _CANDIDATES, 2), -_STEPS, _STEPS + 1)
-    candidates = steps.astype(jnp.float32) * (EXTENT / _STEPS)
+    candidates = steps.astype(jnp.float32) * ((EXTENT - reach) / _STEPS)[:, None, None]
 
     def place(
         carry: tuple[Float[Array, "m 2"], Bool[Array, "m"]], number: Int32[Array, ""]
@@ -111,8 +113,8 @@ def _places(
         position, placed = carry
         mine = candidates[number]
         squared = jnp.square(mine[:, None] - position[None]).sum(axis=-1)
-        reach = _APART * (radius + radius[number])
-        clear = ((squared > jnp.square(reach)[None]) | ~placed[None]).all(axis=1)
+        touch = jnp.square(reach + reach[number])
+        clear = ((squared > touch[None]) | ~placed[None]).all(axis=1)
         chosen = mine[jnp.argmax(clear)]
         return (position.at[number].set(chosen), placed.at[number].set(clear.any())), None
 
@@ -147,7 +149,7 @@ class ShapesConfig(ProceduralConfig):
     resolution: int = 48
     """Side of the picture in pixels."""
     min_objects: int = 1
-    max_objects: int = 5
+    max_objects: int = 4
 
     def __post_init__(self) -> None:
         """Raises ConfigError for numbers of objects that do not fit the picture."""

@@ -1,7 +1,14 @@
 """Evaluation: protocols, per-example values, their means."""
 
 from slots.evaluation.accumulate import Accumulator, Statistic, over_seeds, statistic
-from slots.evaluation.evaluate import Evaluation, EvaluationConfig, Evaluator, make_predict, merge
+from slots.evaluation.evaluate import (
+    Evaluation,
+    EvaluationConfig,
+    Evaluator,
+    OnCollapse,
+    make_predict,
+    merge,
+)
 from slots.evaluation.health import alarms
 from slots.evaluation.protocols import PROTOCOLS, Protocol, protocol
 from slots.evaluation.sets import hits
@@ -12,6 +19,7 @@ __all__ = [
     "Evaluation",
     "EvaluationConfig",
     "Evaluator",
+    "OnCollapse",
     "Protocol",
     "Statistic",
     "alarms",

@@ -23,6 +23,8 @@ from slots.evaluation.sets import average_precisions, set_rows
 from slots.models import Definition, Model
 from slots.types import Batch, Context, Prediction
 
+OnCollapse = Literal["say", "stop", "restart"]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
@@ -41,7 +43,7 @@ class EvaluationConfig:
     """Of first slots for each example; pictures, masks, attention and slots are their means. Only
     where a slot stays the same one from draw to draw, as with a dictionary (CoSA takes 10)."""
     protocol: str = "house/image"
-    collapse: Literal["say", "stop", "restart"] = "say"
+    collapse: OnCollapse = "say"
     """Where slots got the same unhealthy verdict at three evaluations in a row, after a tenth of
     training: `stop` ends training (of several members, when it holds for all), `restart` begins
     anew with the next seed."""

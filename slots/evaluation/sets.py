@@ -24,8 +24,8 @@ def set_rows(prediction: Prediction) -> dict[str, Float[Array, "b *rest"]]:
 
 def hits(model: SetPrediction, rows: dict[str, np.ndarray]) -> Bool[np.ndarray, "n k"]:
     """Which predictions have an object of their classes within a distance of ½, each alone."""
-    scale = model.layout.distance_scale(model.config.coordinates)
-    return nearest_alike(rows["properties"], rows["target"], model.layout, scale)[1] < 0.5
+    found, target = rows["properties"], rows["target"]
+    return nearest_alike(found, target, model.layout, model.distance_scale)[1] < 0.5
 
 
 def average_precisions(model: Model, rows: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -37,8 +37,7 @@ def average_precisions(model: Model, rows: dict[str, np.ndarray]) -> dict[str, A
         return {}
     if not np.isfinite(rows["properties"]).all():
         return dict.fromkeys(AP_NAMES, math.nan)
-    scale = model.layout.distance_scale(model.config.coordinates)
     values = average_precision(
-        rows["properties"], rows["target"], model.layout, distance_scale=scale
+        rows["properties"], rows["target"], model.layout, distance_scale=model.distance_scale
     )
     return dict(zip(AP_NAMES, values.tolist(), strict=True))

@@ -3,8 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
+
+from slots.nn.assignment import matched_cost, pair_costs
 
 
 def accuracy(true: Int[Array, "b"], pred: Int[Array, "b"]) -> Float[Array, "b"]:
@@ -55,11 +56,5 @@ def matched_huber_cost(
     Returns:
         float32 [B], 0 for a permutation of the truth; NaN where a prediction is not finite.
     """
-    found, target = found.astype(jnp.float32)[:, None], target.astype(jnp.float32)[:, :, None]
-    cost = optax.losses.huber_loss(found, target).mean(axis=-1)
-    sound: Bool[Array, "b"] = jnp.isfinite(cost).all(axis=(1, 2))
-    # The search for an assignment never ends on NaN.
-    safe = jnp.where(sound[:, None, None], cost, 0.0)
-    rows, columns = jax.vmap(optax.assignment.hungarian_algorithm)(safe)
-    total = jax.vmap(lambda c, i, j: c[i, j].sum())(safe, rows, columns)
-    return jnp.where(sound, total, jnp.nan)
+    cost = pair_costs(found, target)
+    return jnp.where(jnp.isfinite(cost).all(axis=(1, 2)), matched_cost(cost), jnp.nan)

@@ -29,6 +29,11 @@ class ModelConfig(Component):
     pixel_range: Literal["unit", "symmetric"] = "unit"
     """What the model sees and draws: [0, 1] or [-1, 1]."""
 
+    @property
+    def num_classes(self) -> int:
+        """Of scenes that the model tells apart, which must be the data's; 0: none."""
+        return 0
+
     def make(self, *, image_shape: tuple[int, int, int], rngs: nnx.Rngs) -> "Model":
         """Builds the model for pictures of `image_shape` (H, W, C).
 

@@ -44,7 +44,7 @@ def compose(
         ConfigError: the model has no dictionary.
     """
     dictionary: Any = model.initializer
-    if not hasattr(dictionary, "express"):
+    if not dictionary.num_entries:
         raise ConfigError("Only a model with model.initializer=dictionary can compose scenes.")
     own = variables["initializer"]
     count = places.positions.shape[1]

@@ -12,7 +12,8 @@ from slots.encoders.base import Encoder, EncoderConfig
 from slots.initializers.base import Initializer, InitializerConfig
 from slots.models.base import Model, ModelConfig, example_keys
 from slots.modules.base import SlotModule, SlotModuleConfig
-from slots.types import Batch, Context, Grouping, Tokens
+from slots.nn import join_frames
+from slots.types import Batch, Context, Grouping, Slots, Tokens
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,8 +72,17 @@ class GroupingModel(Model):
 
     @property
     def trains_first_slots(self) -> bool:
-        """Unless the slot module cuts them off (`gradient="last"`)."""
-        return getattr(self.config.module, "gradient", "full") != "last"
+        """Unless the slot module cuts them off, or does not look at them."""
+        return self.config.module.trains_first_slots
+
+    @property
+    def read_dim(self) -> int:
+        """Width of what `read` gives."""
+        return self.config.slot_dim + self.module.frame_dim
+
+    def read(self, slots: Slots) -> Float[Array, "b k sp"]:
+        """Slots for a head: vectors, and beside them the frames that hold the places, if any."""
+        return join_frames(slots.vectors, slots.frames if self.module.frame_dim else None)
 
     def init_variables(self, key: Key[Array, ""]) -> dict[str, Any]:
         """The initializer's."""

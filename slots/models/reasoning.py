@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from slots.config import ConfigError
 from slots.models.grouping import GroupingConfig, GroupingModel
-from slots.nn import MLP, EntryNetworks, glorot, join_frames
+from slots.nn import MLP, EntryNetworks, glorot
 from slots.types import Batch, Context, Prediction
 
 
@@ -37,6 +37,11 @@ class ReasoningConfig(GroupingConfig):
             if getattr(self, name) < 1:
                 raise ConfigError(f"model.{name}={getattr(self, name)} must be at least 1.")
 
+    @property
+    @override
+    def num_classes(self) -> int:
+        return self.classes
+
     @override
     def make(self, *, image_shape: tuple[int, int, int], rngs: nnx.Rngs) -> "Reasoning":
         return Reasoning(self, image_shape, rngs=rngs)
@@ -57,7 +62,7 @@ class Reasoning(GroupingModel):
         self.config: ReasoningConfig = config
         self.image_shape = image_shape
         self.encoder, self.initializer, self.module = config.parts(image_shape, rngs)
-        inputs, entries = config.slot_dim + self.module.frame_dim, self.initializer.num_entries
+        inputs, entries = self.read_dim, self.initializer.num_entries
         self.head = (
             EntryHead(entries, inputs, config, rngs=rngs)
             if entries
@@ -69,10 +74,7 @@ class Reasoning(GroupingModel):
         self, batch: Batch, context: Context, variables: dict[str, Any]
     ) -> tuple[Prediction, dict[str, Any]]:
         _, tokens, grouping, variables = self.group(batch, context, variables)
-        slots = grouping.slots
-        # Where slots have frames, places are there and not in the vectors.
-        vectors = join_frames(slots.vectors, slots.frames if self.module.frame_dim else None)
-        active = slots.active
+        vectors, active = self.read(grouping.slots), grouping.slots.active
         if active is None:
             active = jnp.ones(vectors.shape[:2], bool)
         if isinstance(self.head, EntryHead):

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from typing_extensions import override
 
 from slots.models.grouping import GroupingConfig, GroupingModel
-from slots.nn import MLP, join_frames, kernel_init
+from slots.nn import MLP, kernel_init
 from slots.nn.initial import KernelInit
 from slots.properties import PropertyLayout, Range, layout
 from slots.types import Batch, Context, Prediction
@@ -57,8 +57,7 @@ class SetPrediction(GroupingModel):
         law = kernel_init(config.kernel_init)
 
         def head(outputs: int) -> MLP:
-            inputs = config.slot_dim + self.module.frame_dim
-            return MLP(inputs, config.hidden, outputs, kernel_init=law, rngs=rngs)
+            return MLP(self.read_dim, config.hidden, outputs, kernel_init=law, rngs=rngs)
 
         apart = config.output == "softmax"
         self.head = head(width - self.layout.position if apart else width)
@@ -69,6 +68,11 @@ class SetPrediction(GroupingModel):
         """Of the vectors."""
         return layout(self.config.layout)
 
+    @property
+    def distance_scale(self) -> float:
+        """From differences of the vectors' coordinates to the scene's units."""
+        return self.layout.distance_scale(self.config.coordinates)
+
     @override
     def __call__(
         self, batch: Batch, context: Context, variables: dict[str, Any]
@@ -77,12 +81,9 @@ class SetPrediction(GroupingModel):
         target = None
         if batch.properties is not None:
             target = self.layout.encode(batch.properties, self.config.coordinates)
-        slots = grouping.slots
-        # Where slots have frames, places are there and not in the vectors.
-        frames = slots.frames if self.module.frame_dim else None
-        found = self._read(join_frames(slots.vectors, frames))
-        if slots.active is not None:  # what takes no part is nothing
-            found = jnp.where(slots.active[..., None], found, 0)
+        found, active = self._predict(self.read(grouping.slots)), grouping.slots.active
+        if active is not None:  # what takes no part is nothing
+            found = jnp.where(active[..., None], found, 0)
         prediction = Prediction(
             tokens=tokens,
             grouping=grouping,
@@ -92,7 +93,7 @@ class SetPrediction(GroupingModel):
         )
         return prediction, variables
 
-    def _read(self, vectors: Float[Array, "b k s"]) -> Float[Array, "b k p"]:
+    def _predict(self, vectors: Float[Array, "b k s"]) -> Float[Array, "b k p"]:
         """Properties in float32."""
         logits = self.head(vectors).astype(jnp.float32)
         if self.position_head is None:

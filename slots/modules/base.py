@@ -38,6 +38,11 @@ class SlotModuleConfig(Component):
             if value is not None and value < 0:
                 raise ConfigError(f"{name}={value} must be 0 or more.")
 
+    @property
+    def trains_first_slots(self) -> bool:
+        """Whether a loss on what comes out reaches the slots that go in."""
+        return getattr(self, "gradient", "full") not in ("last", "each")
+
     def iterations(self, train: bool) -> int:
         """Rounds to run."""
         if train or self.eval_iterations is None:

@@ -83,6 +83,11 @@ class SlotMixtureConfig(SlotModuleConfig):
                 f"module.transformer_dropout={self.transformer_dropout} must be from 0 to below 1."
             )
 
+    @property
+    @override
+    def trains_first_slots(self) -> bool:
+        return self.first == "given" and super().trains_first_slots
+
     @override
     def make(
         self, *, feature_dim: int, slot_dim: int, scale_factor: float, rngs: nnx.Rngs

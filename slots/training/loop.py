@@ -10,11 +10,11 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal
+from typing import Any
 
 import jax
 
-from slots.evaluation import alarms
+from slots.evaluation import OnCollapse, alarms
 from slots.metrics import NO_GRADIENT, Verdict
 from slots.training.checkpoint import CheckpointConfig, Checkpoints, RunError
 from slots.training.log import LogConfig, MetricsLog, Progress, read_records
@@ -34,8 +34,6 @@ _SHOWN = (
 Evaluator = Callable[[State, int], dict[str, Any]]
 """State and step to metrics: name to what `Statistic.as_dict` gives. `verdicts` holds, for each
 member, the `name` of the verdict on its slots, the `reason`, and a `warning` or None."""
-
-OnCollapse = Literal["say", "stop", "restart"]
 
 
 class _Stop:

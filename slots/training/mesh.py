@@ -7,6 +7,7 @@ compiler splits the work accordingly.
 import dataclasses
 import logging
 import math
+import os
 from typing import Any, Literal
 
 import jax
@@ -76,6 +77,7 @@ class MeshConfig:
                     f"mesh.cpu_devices={self.cpu_devices} comes too late: this process has used "
                     f"JAX before and keeps its {jax.device_count('cpu')}; set it in a new one."
                 ) from error
+            spare_thread(self.cpu_devices)
         devices = jax.devices()
         inner = self.fsdp * self.tensor
         data = len(devices) // inner if self.data == -1 else self.data
@@ -89,6 +91,18 @@ class MeshConfig:
         return jax.make_mesh(
             shape, AXES, axis_types=(AxisType.Auto,) * 3, devices=devices[: math.prod(shape)]
         )
+
+
+def spare_thread(devices: int) -> None:
+    """Gives the CPU's pool of threads more of them than devices; before JAX is first used.
+
+    A device holds a thread of the pool while its program runs. LAPACK's batched routines (`eigh`)
+    wait for others of the same pool, so as many programs as threads would wait for ever.
+    """
+    here = hasattr(os, "sched_getaffinity")  # not on macOS
+    cores = len(os.sched_getaffinity(0)) if here else os.cpu_count() or 1
+    if devices >= cores:
+        os.environ.setdefault("PJRT_NPROC", str(devices + 1))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+from typing import get_args, get_type_hints
 
 import jax
 import jax.numpy as jnp
@@ -159,6 +160,27 @@ def test_defaults_build(name, kind):
     definition = Definition.of(config, (32, 32, 3))
     params, _ = jax.eval_shape(definition.init, jax.random.key(0))
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
+
+
+def ways_of_gradient():
+    """Each slot module with each setting that may cut its first slots off."""
+    for kind in KINDS["module"]:
+        config = small(SlotModuleConfig, kind)
+        if hasattr(config, "gradient"):
+            hint = get_type_hints(type(config))["gradient"]
+            for value in get_args(hint):
+                yield pytest.param(replace(config, gradient=value), id=f"{kind}-{value}")
+    picture = replace(small(SlotModuleConfig, "slot_mixture"), first="picture")
+    yield pytest.param(picture, id="slot_mixture-picture")
+
+
+@pytest.mark.parametrize("module", list(ways_of_gradient()))
+def test_says_whether_first_slots_are_trained(module):
+    config = replace(small_model(), module=module)
+    loss, params = objective(config, scenes(0, 1))
+    gradient = quick_jit(jax.grad(lambda params: loss(params)[0]))(params)["initializer"]
+    reached = any(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient))
+    assert reached == module.trains_first_slots
 
 
 @pytest.mark.parametrize("parts", every_part((*SLOW, "broadcast", "learned")))

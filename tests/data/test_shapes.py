@@ -7,6 +7,8 @@ from slots.config import ConfigError
 from slots.data import ShapesConfig
 from slots.data.shapes import COLORS, EXTENT, GROUND, RADII
 
+REACH = np.array([0, np.sqrt(np.pi / 2), 1, np.sqrt(4 * np.pi / np.sqrt(27))])
+
 
 @pytest.fixture(scope="module")
 def scenes():
@@ -17,9 +19,9 @@ def test_shapes_and_dtypes(scenes):
     assert scenes.image.shape == (400, 48, 48, 3)
     assert scenes.image.dtype == np.uint8
     assert scenes.segmentation.dtype == np.int32
-    assert scenes.properties["position"].shape == (400, 5, 2)
+    assert scenes.properties["position"].shape == (400, 4, 2)
     for name in ("size", "shape", "color"):
-        assert scenes.properties[name].shape == (400, 5)
+        assert scenes.properties[name].shape == (400, 4)
         assert scenes.properties[name].dtype == np.int32
 
 
@@ -31,7 +33,7 @@ def test_pixels_have_their_objects_colour(scenes):
 
 
 def test_objects_are_where_and_as_large_as_they_say(scenes):
-    side = (2 * (np.arange(48) + 0.5) / 48 - 1) * EXTENT * 7 / 6
+    side = (2 * (np.arange(48) + 0.5) / 48 - 1) * EXTENT
     pixel = side[1] - side[0]
     areas = {}
     for i in range(150):
@@ -60,15 +62,17 @@ def test_outlines_differ(scenes):
     assert_allclose([np.mean(filled[k]) for k in (1, 2, 3)], [1, np.pi / 4, 0.5], atol=0.06)
 
 
-def test_objects_do_not_meet(scenes):
+def test_objects_do_not_meet_and_are_inside(scenes):
+    """The circles around any two of them do not, so neither do their outlines."""
     position, size = scenes.properties["position"], scenes.properties["size"]
-    radius = np.array([0, *RADII])[size]
+    reach = np.array([0, *RADII])[size] * REACH[scenes.properties["shape"]]
     for i in range(400):
         there = np.flatnonzero(scenes.visibility[i])
+        assert (abs(position[i]).max(-1) + reach[i])[there].max() <= EXTENT + 1e-4
         for a in there:
             for b in there[there > a]:
                 gap = np.linalg.norm(position[i, a] - position[i, b])
-                assert gap >= 1.25 * (radius[i, a] + radius[i, b]) - 1e-4
+                assert gap >= reach[i, a] + reach[i, b] - 1e-4
 
 
 def test_what_does_not_exist_is_zero(scenes):
@@ -86,11 +90,10 @@ def test_everything_is_about_as_frequent(scenes):
     for name, count in (("size", 2), ("shape", 3), ("color", 8)):
         share = np.bincount(scenes.properties[name][there], minlength=count + 1)[1:] / there.sum()
         assert_allclose(share, 1 / count, atol=0.04)
-    numbers = np.bincount(scenes.num_objects, minlength=6)[1:] / 400
-    assert_allclose(numbers, 0.2, atol=0.07)
+    numbers = np.bincount(scenes.num_objects, minlength=5)[1:] / 400
+    assert_allclose(numbers, 0.25, atol=0.07)
     position = scenes.properties["position"][there]
     assert_allclose(position.mean(0), 0, atol=0.2)
-    assert abs(position).max() <= EXTENT
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+from contracts.filled import quick_jit
 from contracts.small import context, defined, scenes, small_model
 from numpy.testing import assert_allclose
 
@@ -44,22 +45,25 @@ def test_draws_are_averaged():
     definition, params = defined(small_model(initializer="dictionary"))
     variables = definition.bind(params).init_variables(jax.random.key(0))
     keys = jax.random.split(jax.random.key(3), 4)
-    single = [
-        definition.bind(params)(
-            scenes(0, 1), Context(step=jnp.int32(0), key=key, train=False), variables
-        )[0]
-        for key in keys
-    ]
-    _, found = make_predict(definition, 3, draws=4)(params, variables, scenes(0, 1))
+
+    @quick_jit
+    def once(key):
+        now = Context(step=jnp.int32(0), key=key, train=False)
+        return definition.bind(params)(scenes(0, 1), now, variables)[0]
+
+    def drawn(number, batch):
+        predict = make_predict(definition, 3, draws=number)
+        return quick_jit(lambda batch: predict(params, variables, batch)[1])(batch)
+
+    single = [once(key) for key in keys]
+    found = drawn(4, scenes(0, 1))
     for read in (lambda p: p.reconstruction.output, lambda p: p.grouping.slots.vectors):
         assert_allclose(read(found), np.mean([read(one) for one in single], axis=0), atol=1e-5)
     assert_allclose(found.reconstruction.masks.sum(1), np.ones((2, 16, 16)), atol=1e-5)
     codes = [one.grouping.diagnostics["codes"] for one in (found, single[0])]
     assert (codes[0] == codes[1]).all()
-    (_, one), once = (
-        make_predict(definition, 3, draws=n)(params, variables, scenes(0)) for n in (1, 2)
-    )
-    assert np.abs(one.grouping.slots.vectors - once[1].grouping.slots.vectors).max() > 1e-4
+    one, two = (drawn(number, scenes(0)) for number in (1, 2))
+    assert np.abs(one.grouping.slots.vectors - two.grouping.slots.vectors).max() > 1e-4
 
 
 def test_without_a_dictionary_there_is_nothing_to_say():

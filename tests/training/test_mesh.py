@@ -208,6 +208,28 @@ def test_a_cpu_counts_as_several_devices() -> None:
     assert done.stdout == "3\n"
 
 
+EIGENVALUES = """
+import os
+import jax, jax.numpy as jnp
+from slots.training import MeshConfig
+from slots.training.mesh import batch_sharding
+mesh = MeshConfig(cpu_devices=len(os.sched_getaffinity(0))).make()
+x = jax.random.normal(jax.random.key(0), (16 * mesh.size, 64, 64))
+x = jax.device_put(x + x.mT, batch_sharding(mesh))
+find = jax.jit(lambda x: jnp.linalg.eigh(x)[0].sum())
+for _ in range(100):
+    find(x).block_until_ready()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="cores are counted by it")
+def test_all_devices_may_decompose_at_once() -> None:
+    """With as many threads as devices this waited for ever, after 30 rounds at most."""
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+    environment.pop("PJRT_NPROC", None)
+    subprocess.run([sys.executable, "-c", EIGENVALUES], env=environment, check=True, timeout=120)
+
+
 def test_a_cpu_is_split_before_jax_starts_or_not_at_all() -> None:
     there = jax.device_count("cpu")
     MeshConfig(cpu_devices=there).make()  # as it is

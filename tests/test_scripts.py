@@ -1,0 +1,116 @@
+"""Scripts that compare runs: small, from nothing, gone on with, and read back."""
+
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jax
+import pytest
+from tiny import OVERRIDES, quick_compiles, same_bits
+
+import slots
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+SMALL_DIGITS = (
+    "data.held_out_size=16",
+    "model.slot_dim=8",
+    "model.hidden=8",
+    "model.encoder.hidden=8",
+    "model.encoder.features=8",
+    "model.encoder.head.hidden=8",
+    "model.module.num_iterations=1",
+    "model.module.mlp_hidden=8",
+    "train.steps=2",
+    "train.batch_size=8",
+    "eval.count=16",
+    "eval.batch_size=16",
+    "eval.every=100",
+    "log.tensorboard=false",
+)
+
+Script = Callable[..., tuple[ModuleType, str]]
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """In a folder of its own, where scripts find each other."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(SCRIPTS)
+    with quick_compiles():
+        yield
+
+
+@pytest.fixture
+def script(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Script:
+    """Runs one: the module and what it printed."""
+
+    def call(name: str, *words: str) -> tuple[ModuleType, str]:
+        capsys.readouterr()
+        module = import_module(name)
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *words])
+        module.main()
+        return module, capsys.readouterr().out
+
+    return call
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of a table's lines below its head."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def refuse(*_: Any) -> None:
+    raise AssertionError("nothing is left to train")
+
+
+def test_comparison_of_modules(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["--tasks", "tetrominoes", "--out", "table", "--seeds", "2"]
+    settings = ["--set", *OVERRIDES, "train.steps=2"]
+    # One half, as one of two processes would: the other's row is not there yet.
+    _, text = script(
+        "compare", *words, "--methods", "slot_attention", "mesh", "--share", "0", "2", *settings
+    )
+    assert [row[1] for row in rows(text)] == ["Slot Attention"]
+    _, text = script("compare", *words, "--methods", "slot_attention", "mesh", *settings)
+    first, second = rows(text)
+    assert [first[1], second[1]] == ["Slot Attention", "MESH"]
+    assert Path("table.txt").read_text() == text[text.index("| data") :]
+    assert Path("table.png").stat().st_size > 1000
+    assert "±" in first[2]
+    monkeypatch.setattr(slots, "train", refuse)
+    _, again = script("compare", *words, "--methods", "slot_attention", "mesh", *settings)
+    assert rows(again) == [first, second]
+
+
+def test_adaptation_of_the_head_alone(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["--methods", "cosa", "--tasks", "add", "diff", "--seeds", "1", "--steps", "2"]
+    words += ["--out", "table", "--set", *SMALL_DIGITS]
+    adapt, text = script("adapt", *words)
+    assert [row[1:4] for row in rows(text)] == [
+        ["add", "add", "–"],
+        ["add", "diff", "2"],
+        ["diff", "diff", "–"],
+        ["diff", "add", "2"],
+    ]
+    conditions = [adapt.condition("cosa", task, 1, list(SMALL_DIGITS)) for task in ("add", "diff")]
+    source = slots.restore(conditions[0].folder)
+    adaptation = adapt.Adaptation(conditions[1], 2)
+    fresh = adaptation.experiment.trainer.init()
+    adapted = adaptation._adapt(0, fresh, source)
+    trained = {**source.params}
+    head, own = adapted.params.pop("head"), trained.pop("head")
+    assert same_bits(adapted.params, trained)
+    assert same_bits(adapted.variables, source.state.variables)
+    assert head["output"]["kernel"].shape[-1] == 10
+    assert own["output"]["kernel"].shape[-1] == 19
+    del head["output"], own["output"]
+    assert not same_bits(head, own)
+    assert not jax.tree.reduce(bool.__or__, jax.tree.map(lambda x: bool((x != x).any()), head))
+    monkeypatch.setattr(slots, "train", refuse)
+    monkeypatch.setattr(adapt, "Adaptation", refuse)
+    _, again = script("adapt", *words)
+    assert rows(again) == rows(text)
