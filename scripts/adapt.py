@@ -6,8 +6,9 @@
 
 Everything but the head is frozen, the dictionary's moving averages too. The head starts as it was
 trained, but for its last layer, which has another number of classes. A run of several seeds on each
-task is in `runs/adapt/`; it goes on where it was stopped, and what is finished is read back. The
-table holds what is finished; rows without steps are the trained runs themselves.
+task is in `runs/adapt/`; it goes on where it was stopped. What is finished leaves a record in
+`docs/results/adapt/` and is read back from there: remove the record (and the run) to repeat it. The
+table, beside the records, holds what is finished; rows without steps are the trained runs.
 """
 
 import argparse
@@ -46,11 +47,12 @@ OPTIMIZER = OptimizerConfig(
 BATCH_SIZE = 16
 
 
-def condition(method: str, task: str, seeds: int, settings: list[str]) -> Condition:
-    config = override(presets.load(f"{method}/digits_cpu"), settings)
-    classes = CLASSES[task][config.data.num_digits]
-    config = replace(config, data__task=task, model__classes=classes, train__seeds=seeds)
-    return Condition(FOLDER / f"{task}-{method}", config)
+def condition(method: str, task: str, seeds: int, settings: list[str], out: Path) -> Condition:
+    name, preset = f"{task}-{method}", f"{method}/digits_cpu"
+    changes = [*settings, f"data.task={task}", f"train.seeds={seeds}"]
+    digits = override(presets.load(preset), settings).data.num_digits
+    changes.append(f"model.classes={CLASSES[task][digits]}")
+    return Condition(preset, tuple(changes), FOLDER / name, out / f"{name}.json")
 
 
 class Adaptation:
@@ -93,7 +95,7 @@ class Adaptation:
 
 def note(source: Condition, target: str, steps: int) -> Path:
     """Where the result of an adaptation is."""
-    return source.folder / f"to-{target}-{steps}.json"
+    return source.record.with_name(f"{source.record.stem}-to-{target}-{steps}.json")
 
 
 def results(
@@ -143,21 +145,21 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[10], help="of adaptation")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", dest="settings")
     parser.add_argument("--share", type=int, nargs=2, default=(0, 1), metavar=("I", "OF"))
-    parser.add_argument("--out", type=Path, default=Path("docs/results/adapt.txt"))
+    parser.add_argument("--out", type=Path, default=Path("docs/results/adapt"))
     options = parser.parse_args()
     if min(options.steps) < 1:
         parser.error("--steps must be at least 1.")
     use_compilation_cache()
+    share, of = options.share
     try:
         conditions = {
-            (method, task): condition(method, task, options.seeds, options.settings)
+            (method, task): condition(method, task, options.seeds, options.settings, options.out)
             for method in options.methods
             for task in options.tasks
         }
+        train_missing(conditions.values(), share, of)
     except ConfigError as error:
         parser.error(str(error))
-    train_missing(conditions.values(), *options.share)
-    share, of = options.share
     adapt(conditions, list(itertools.product(conditions, options.steps))[share::of])
     heads = ["slots", "trained on", "task", "steps", *METRICS, "commit"]
     rows = [
@@ -174,7 +176,7 @@ def main() -> None:
     if rows:
         text = table(heads, rows)
         print(text)
-        options.out.write_text(text + "\n")
+        (options.out / "table.md").write_text(text + "\n")
 
 
 if __name__ == "__main__":

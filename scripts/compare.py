@@ -4,8 +4,9 @@
     python scripts/compare.py --tasks tetrominoes --methods mesh slot_attention --seeds 3
     python scripts/compare.py --share 0 2                        every second run, for two cores
 
-A cell is one run of several seeds in `runs/compare/`; it goes on where it was stopped, and one that
-is finished is read back. Table and figure hold what is finished.
+A row is one run of several seeds in `runs/compare/`; it goes on where it was stopped. One that is
+finished leaves a record in `docs/results/compare/` and is read back from there: remove the record
+(and the run) to repeat it. Table and figure, beside the records, hold what is finished.
 """
 
 import argparse
@@ -17,8 +18,7 @@ from typing import Any
 import matplotlib
 from conditions import Condition, cell, finished, table, train_missing
 
-from slots import presets
-from slots.config import override
+from slots.config import ConfigError
 from slots.experiment import build, parameter_table
 from slots.training import use_compilation_cache
 
@@ -65,10 +65,10 @@ METHODS = {
 COLORS = ("#777777", "#009e73", "#d55e00", "#0072b2", "#cc79a7")
 
 
-def condition(task: str, method: str, seeds: int, settings: list[str]) -> Condition:
-    changes = [*TASKS[task].settings, f"train.seeds={seeds}", *settings]
-    config = override(presets.load(f"{method}/{task}_cpu"), changes)
-    return Condition(FOLDER / f"{task}-{method}", config)
+def condition(task: str, method: str, seeds: int, settings: list[str], out: Path) -> Condition:
+    changes = (*TASKS[task].settings, f"train.seeds={seeds}", *settings)
+    name = f"{task}-{method}"
+    return Condition(f"{method}/{task}_cpu", changes, FOLDER / name, out / f"{name}.json")
 
 
 def parameters(condition: Condition) -> str:
@@ -155,17 +155,20 @@ def main() -> None:
     options = parser.parse_args()
     use_compilation_cache()
     conditions = {
-        (task, method): condition(task, method, options.seeds, options.settings)
+        (task, method): condition(task, method, options.seeds, options.settings, options.out)
         for task in options.tasks
         for method in options.methods
     }
-    train_missing(conditions.values(), *options.share)
-    found = {key: (conditions[key], result) for key, result in finished(conditions).items()}
+    try:
+        train_missing(conditions.values(), *options.share)
+        found = {key: (conditions[key], result) for key, result in finished(conditions).items()}
+    except ConfigError as error:
+        parser.error(str(error))
     if found:
         text = tables(found)
         print(text)
-        options.out.with_suffix(".txt").write_text(text + "\n")
-        figure(found, options.out.with_suffix(".png"))
+        (options.out / "table.md").write_text(text + "\n")
+        figure(found, options.out / "figure.png")
 
 
 if __name__ == "__main__":

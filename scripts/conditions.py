@@ -1,6 +1,7 @@
 """The runs a comparison is made of: trained, gone on with, or read back where finished."""
 
 import dataclasses
+import functools
 import itertools
 import json
 import statistics
@@ -11,6 +12,8 @@ from typing import Any, TypeVar
 from provenance import commit, machine
 
 import slots
+from slots import presets
+from slots.config import ConfigError, override
 from slots.experiment import ExperimentConfig
 from slots.training import read_records
 
@@ -19,39 +22,61 @@ _K = TypeVar("_K")
 
 @dataclasses.dataclass(frozen=True)
 class Condition:
-    """A run of several seeds, and how it was made."""
+    """A run of several seeds in `folder`, and the record of its result and of how it was made.
 
+    The record is what a comparison reads: it is small, and stands with the results in the
+    repository, so that other machines go on from it without the run.
+    """
+
+    preset: str
+    settings: tuple[str, ...]
     folder: Path
-    config: ExperimentConfig
+    record: Path
+
+    @functools.cached_property
+    def config(self) -> ExperimentConfig:
+        return override(presets.load(self.preset), self.settings)
 
     @property
-    def _note(self) -> Path:
-        return self.folder / "made.json"
+    def _origin(self) -> dict[str, Any]:
+        return {"preset": self.preset, "settings": list(self.settings)}
 
     def train(self) -> None:
-        """Trains it, or what is left of it, and notes commit and machine."""
-        made = {"commit": commit(), "machine": machine()}
+        """Trains it, or what is left of it, and writes the record."""
+        made = {**self._origin, "commit": commit(), "machine": machine()}
         slots.train(self.config, self.folder)
-        self._note.write_text(json.dumps(made))
+        self.record.parent.mkdir(parents=True, exist_ok=True)
+        self.record.write_text(json.dumps({**made, **self._measured()}) + "\n")
 
-    def result(self) -> dict[str, Any] | None:
-        """The last evaluation and how it was made; None where the run is not finished.
+    def _measured(self) -> dict[str, Any]:
+        """The last evaluation.
 
         `minutes` are those of its steps, without compiling and evaluating, however often it was
         stopped; `steps_per_second` is the median over the records of training.
         """
-        if not self._note.exists():
-            return None
         records = read_records(self.folder / "metrics.jsonl")
         last = [r for r in records if r["kind"] == "val"][-1]
         rates = [(r["step"], r["steps_per_second"]) for r in records if r["kind"] == "train"]
         spans = itertools.pairwise([(0, 0.0), *rates])
         seconds = sum((end - start) / rate for (start, _), (end, rate) in spans)
-        speed = {
-            "minutes": seconds / 60,
-            "steps_per_second": statistics.median(rate for _, rate in rates),
-        }
-        return {**last, **json.loads(self._note.read_text()), **speed}
+        rate = statistics.median(rate for _, rate in rates)
+        return {**last, "minutes": seconds / 60, "steps_per_second": rate}
+
+    def result(self) -> dict[str, Any] | None:
+        """What was recorded; None where the run is not finished.
+
+        Raises `ConfigError` where the record was made from another preset or with other settings.
+        """
+        if not self.record.exists():
+            return None
+        found: dict[str, Any] = json.loads(self.record.read_text())
+        if {name: found[name] for name in self._origin} != self._origin:
+            was = " ".join([found["preset"], *found["settings"]])
+            now = " ".join([self.preset, *self.settings])
+            raise ConfigError(
+                f"{self.record} was made by `{was}`, not `{now}`: remove it, or say --out FOLDER."
+            )
+        return found
 
 
 def train_missing(conditions: Iterable[Condition], share: int, of: int) -> None:

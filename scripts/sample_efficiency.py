@@ -5,8 +5,8 @@
     python scripts/sample_efficiency.py --share 0 2           every second condition, for two cores
 
 A condition is one run of several seeds in `runs/sample_efficiency/`; it goes on where it was
-stopped, and one that is finished is read back. The printed table and the figure hold what is
-finished.
+stopped. One that is finished leaves a record in `docs/results/sample_efficiency/` and is read back
+from there: remove the record (and the run) to repeat it. Table and figure hold what is finished.
 """
 
 import argparse
@@ -18,8 +18,7 @@ import matplotlib
 import numpy as np
 from conditions import Condition, cell, finished, table, train_missing
 
-from slots import presets
-from slots.config import override
+from slots.config import ConfigError
 from slots.training import use_compilation_cache
 
 DATA = {"tetrominoes": "Tetrominoes", "multi_dsprites": "Multi-dSprites"}
@@ -47,24 +46,21 @@ class Point:
     method: str
     scenes: int | None
 
-    def condition(self, seeds: int, settings: list[str]) -> Condition:
+    def condition(self, seeds: int, settings: list[str], out: Path) -> Condition:
         """Its run."""
         _, system, changes = METHODS[self.method]
         scenes = "null" if self.scenes is None else self.scenes
-        config = override(
-            presets.load(f"{system}/{self.data}_cpu"),
-            [
-                f"model.num_slots={SLOTS[self.data]}",
-                f"data.train_size={scenes}",
-                f"train.seeds={seeds}",
-                f"train.steps={STEPS[self.data]}",
-                *RHYTHM,
-                *changes,
-                *settings,
-            ],
+        together = (
+            f"model.num_slots={SLOTS[self.data]}",
+            f"data.train_size={scenes}",
+            f"train.seeds={seeds}",
+            f"train.steps={STEPS[self.data]}",
+            *RHYTHM,
+            *changes,
+            *settings,
         )
         name = f"{self.data}-{self.method}-{self.scenes or 'unlimited'}"
-        return Condition(FOLDER / name, config)
+        return Condition(f"{system}/{self.data}_cpu", together, FOLDER / name, out / f"{name}.json")
 
 
 def rows(found: dict[Point, dict[str, Any]]) -> list[list[Any]]:
@@ -128,23 +124,28 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", dest="settings")
     parser.add_argument("--share", type=int, nargs=2, default=(0, 1), metavar=("I", "OF"))
-    parser.add_argument("--out", type=Path, default=Path("docs/images/sample_efficiency.png"))
+    parser.add_argument("--out", type=Path, default=Path("docs/results/sample_efficiency"))
     options = parser.parse_args()
     use_compilation_cache()
     conditions = {
         (point := Point(data, method, scenes or None)): point.condition(
-            options.seeds, options.settings
+            options.seeds, options.settings, options.out
         )
         for data in options.data
         for scenes in options.scenes
         for method in options.methods
     }
-    train_missing(conditions.values(), *options.share)
-    found = finished(conditions)
+    try:
+        train_missing(conditions.values(), *options.share)
+        found = finished(conditions)
+    except ConfigError as error:
+        parser.error(str(error))
     if found:
         heads = ["data", "training scenes", "method", "seeds", *SHOWN, "minutes", "commit"]
-        print(table(heads, rows(found)))
-        figure(found, options.out)
+        text = table(heads, rows(found))
+        print(text)
+        (options.out / "table.md").write_text(text + "\n")
+        figure(found, options.out / "figure.png")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Settings shared by all tests: eight virtual devices and no silent promotion."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -14,7 +15,20 @@ if not os.environ.get("JAX_PLATFORMS", "cpu").startswith(("cuda", "gpu", "tpu"))
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+MAPS = Path("/proc/self/maps")
 SHARED = Path(os.environ.get("SLOTS_SHARED", Path(__file__).parents[2] / "shared"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget_programs() -> Iterator[None]:
+    """Drops compiled programs long before they fill the table of memory maps.
+
+    Every program holds some; Linux grants a process 65,530 (vm.max_map_count), and XLA ends beyond
+    them with a segmentation fault.
+    """
+    yield
+    if MAPS.exists() and MAPS.read_bytes().count(b"\n") > 15_000:
+        jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Scripts that compare runs: small, from nothing, gone on with, and read back."""
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -67,8 +68,10 @@ def refuse(*_: Any) -> None:
     raise AssertionError("nothing is left to train")
 
 
-def test_comparison_of_modules(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = ["--tasks", "tetrominoes", "--out", "table", "--seeds", "2"]
+def test_comparison_of_modules(
+    script: Script, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--tasks", "tetrominoes", "--out", "out", "--seeds", "2"]
     settings = ["--set", *OVERRIDES, "train.steps=2"]
     # One half, as one of two processes would: the other's row is not there yet.
     _, text = script(
@@ -78,17 +81,22 @@ def test_comparison_of_modules(script: Script, monkeypatch: pytest.MonkeyPatch) 
     _, text = script("compare", *words, "--methods", "slot_attention", "mesh", *settings)
     first, second = rows(text)
     assert [first[1], second[1]] == ["Slot Attention", "MESH"]
-    assert Path("table.txt").read_text() == text[text.index("| data") :]
-    assert Path("table.png").stat().st_size > 1000
+    assert Path("out/table.md").read_text() == text[text.index("| data") :]
+    assert Path("out/figure.png").stat().st_size > 1000
     assert "±" in first[2]
+    # Another machine has the records and not the runs.
+    shutil.rmtree("runs")
     monkeypatch.setattr(slots, "train", refuse)
     _, again = script("compare", *words, "--methods", "slot_attention", "mesh", *settings)
     assert rows(again) == [first, second]
+    with pytest.raises(SystemExit):
+        script("compare", *words, "--methods", "mesh", *settings, "train.batch_size=4")
+    assert "was made by `mesh/tetrominoes_cpu" in capsys.readouterr().err
 
 
 def test_adaptation_of_the_head_alone(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["--methods", "cosa", "--tasks", "add", "diff", "--seeds", "1", "--steps", "2"]
-    words += ["--out", "table", "--set", *SMALL_DIGITS]
+    words += ["--out", "out", "--set", *SMALL_DIGITS]
     adapt, text = script("adapt", *words)
     assert [row[1:4] for row in rows(text)] == [
         ["add", "add", "–"],
@@ -96,7 +104,10 @@ def test_adaptation_of_the_head_alone(script: Script, monkeypatch: pytest.Monkey
         ["diff", "diff", "–"],
         ["diff", "add", "2"],
     ]
-    conditions = [adapt.condition("cosa", task, 1, list(SMALL_DIGITS)) for task in ("add", "diff")]
+    conditions = [
+        adapt.condition("cosa", task, 1, list(SMALL_DIGITS), Path("out"))
+        for task in ("add", "diff")
+    ]
     source = slots.restore(conditions[0].folder)
     adaptation = adapt.Adaptation(conditions[1], 2)
     fresh = adaptation.experiment.trainer.init()
