@@ -28,7 +28,8 @@ from slots import presets
 from slots.config import ConfigError, override, replace
 from slots.data.digits import CLASSES
 from slots.evaluation import Evaluator, merge
-from slots.experiment import Run, build
+from slots.experiment import build
+from slots.runs import Run
 from slots.training import OptimizerConfig, ParamRule, use_compilation_cache
 from slots.training.members import each
 from slots.types import TrainState

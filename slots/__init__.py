@@ -2,7 +2,8 @@
 
 from slots import metrics, modules, visualize
 from slots.config import Component, ConfigError
-from slots.experiment import ExperimentConfig, build, evaluate, restore, train
+from slots.experiment import ExperimentConfig, build
+from slots.runs import evaluate, restore, train
 from slots.types import Batch, Grouping, Prediction, Reconstruction, Slots, Tokens, TrainState
 
 __all__ = [

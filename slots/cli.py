@@ -97,20 +97,20 @@ def _take(assignments: list[str], key: str) -> str | None:
 
 
 def _train(words: list[str]) -> int:
-    from slots import experiment, presets
+    from slots import presets, runs
 
     target, assignments, _ = _split(words, "preset or run folder")
     run = _take(assignments, "run")
     if (Path(target) / "config.json").is_file():
         if run is not None:
             raise ConfigError("run= names a new run's folder; a run that goes on has one.")
-        config, folder = experiment.read_config(Path(target)), Path(target)
+        config, folder = runs.read_config(Path(target)), Path(target)
     else:
         config = presets.load(target)
-        folder = experiment.default_folder(config.name) if run is None else Path(run)
+        folder = runs.default_folder(config.name) if run is None else Path(run)
     config = override(config, assignments)
     print(f"Training {config.name} in {folder}", file=sys.stderr)
-    trained = experiment.train(config, folder)
+    trained = runs.train(config, folder)
     from slots.figures import write_figures
 
     write_figures(trained)
@@ -135,7 +135,7 @@ def _program() -> str:
 
 
 def _restore(words: list[str], flags: Sequence[str] = ()) -> tuple[Any, set[str], str | None]:
-    from slots import experiment
+    from slots import runs
 
     target, assignments, given = _split(words, "run folder", flags)
     wanted = _take(assignments, "step") or "latest"
@@ -153,17 +153,17 @@ def _restore(words: list[str], flags: Sequence[str] = ()) -> tuple[Any, set[str]
         raise ConfigError(f"step={wanted!r} should be a number, best or latest.")
     if member is not None and not member.isdecimal():
         raise ConfigError(f"member={member!r} should be a number, counted from 0.")
-    run = experiment.restore(target, step=step, overrides=assignments)
+    run = runs.restore(target, step=step, overrides=assignments)
     return run if member is None else run.member(int(member)), given, count
 
 
 def _eval(words: list[str]) -> int:
-    from slots import experiment
+    from slots import runs
 
     run, given, count = _restore(words, ["--json"])
     if count is not None:
         raise ConfigError("count= belongs to show; say eval.count= here.")
-    result = experiment.evaluate(run)
+    result = runs.evaluate(run)
     if "--json" in given:
         found = {
             name: {

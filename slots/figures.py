@@ -6,8 +6,8 @@ import numpy as np
 
 from slots import visualize
 from slots.evaluation import hits
-from slots.experiment import Run
-from slots.models import SetPrediction
+from slots.models import ImageModel, SetPrediction
+from slots.runs import Run
 from slots.training import read_records
 
 _HEALTH = ("entropy", "effective_slots", "duplicate_rate", "dead_rate", "position_score")
@@ -35,8 +35,9 @@ def write_figures(run: Run, count: int = 8) -> list[Path]:
 
     Returns:
         The files written: `reconstructions.png`, `slots.png`, `attention.png`, `curves.png`,
-        `health.png` (curves of slot health), `frames.png` where slots carry frames, and `sets.png`
-        where objects' properties are predicted.
+        `health.png` (curves of slot health), `frames.png` where slots carry frames, `composed.png`
+        (new scenes) where slots come from a dictionary, and `sets.png` where objects' properties
+        are predicted.
     """
     run = run.member(0)
     config = run.experiment.config
@@ -45,7 +46,7 @@ def write_figures(run: Run, count: int = 8) -> list[Path]:
     count = min(count, dataset.size(split) or count)
     batch = next(dataset.held_out(split, count, count))
     prediction = run.predict(batch.image, seed=config.eval.seed)
-    images = batch.pixels
+    images, model = batch.pixels, run.model
     grouping, drawn = prediction.grouping, prediction.reconstruction
     attention = grouping.diagnostics.get("attention_per_iteration", grouping.attention[:, None])
     frames = grouping.slots.frames
@@ -54,14 +55,14 @@ def write_figures(run: Run, count: int = 8) -> list[Path]:
         background = -1 if drawn.masks.shape[1] > grouping.attention.shape[1] else None
         figures["reconstructions"] = visualize.reconstruction_grid(
             images,
-            run.model.to_image(drawn.output),
+            model.to_image(drawn.output),
             drawn.masks,
             segmentation=batch.segmentation,
             background=background,
         )
         if drawn.parts is not None:
             figures["slots"] = visualize.slot_parts(
-                images, run.model.to_image(drawn.parts), drawn.masks, background=background
+                images, model.to_image(drawn.parts), drawn.masks, background=background
             )
         if frames is not None and frames.position is not None:
             figures["frames"] = visualize.frame_overlay(
@@ -72,7 +73,12 @@ def write_figures(run: Run, count: int = 8) -> list[Path]:
                 frames.rotation,
                 background=background,
             )
-    model = run.model
+        if isinstance(model, ImageModel) and model.initializer.num_entries:
+            scenes = run.compose(batch.image, len(images), config.eval.seed)
+            if scenes.parts is not None:
+                figures["composed"] = visualize.slot_parts(
+                    None, model.to_image(scenes.parts), scenes.masks, background=background
+                )
     if isinstance(model, SetPrediction) and batch.properties is not None:
         rows = {
             "properties": np.asarray(prediction.outputs["properties"]),

@@ -15,9 +15,11 @@ from tiny import DotsConfig, distance, dots, quick_compiles, same_bits
 import slots
 from slots.config import ConfigError, override
 from slots.data import DataConfig
-from slots.experiment import ExperimentConfig, Run, default_folder, parameter_table, read_config
+from slots.experiment import ExperimentConfig, parameter_table
+from slots.figures import write_figures
 from slots.models import count_parameters
 from slots.objectives import ReconstructionConfig
+from slots.runs import Run, default_folder, read_config
 from slots.training import Checkpoints, RunError, read_records
 
 
@@ -42,6 +44,13 @@ def config() -> ExperimentConfig:
 @pytest.fixture(scope="module")
 def finished(config: ExperimentConfig, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return slots.train(config, tmp_path_factory.mktemp("runs") / "run")
+
+
+@pytest.fixture(scope="module")
+def grounded(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run whose first slots come from a dictionary."""
+    settings = ("model.initializer=dictionary", "model.initializer.size=5", "train.steps=1")
+    return slots.train(dots(*SETTINGS, *settings, **DATA), tmp_path_factory.mktemp("r") / "run")
 
 
 @pytest.fixture
@@ -213,6 +222,23 @@ class TestPredict:
         with pytest.raises(ConfigError, match=r"expects pictures \[B, 10, 10, 3\], got") as caught:
             finished.predict(np.zeros(shape, np.uint8))
         assert str(shape) in str(caught.value)
+
+
+class TestCompose:
+    def test_scenes_of_what_pictures_show(self, grounded: Run) -> None:
+        images = np.random.default_rng(0).random((2, 10, 10, 3)).astype(np.float32)
+        drawn, again = (grounded.compose(images, count=3, seed=1) for _ in range(2))
+        assert drawn.output.shape == (3, 10, 10, 3)
+        np.testing.assert_allclose(drawn.masks.sum(axis=1), np.ones((3, 10, 10)), atol=1e-5)
+        assert same_bits(drawn, again)
+        assert distance(drawn.output, grounded.compose(images, count=3, seed=2).output) > 0
+
+    def test_is_drawn(self, grounded: Run) -> None:
+        assert "composed.png" in {path.name for path in write_figures(grounded, count=2)}
+
+    def test_needs_a_dictionary(self, finished: Run) -> None:
+        with pytest.raises(ConfigError, match="initializer=dictionary"):
+            finished.compose(np.zeros((1, 10, 10, 3), np.uint8))
 
 
 def test_evaluation_after_training_finds_the_same(finished: Run) -> None:

@@ -17,8 +17,9 @@ import slots
 from slots.cli import main
 from slots.config import ConfigError, override
 from slots.data import DataConfig
-from slots.experiment import ExperimentConfig, Run, parameter_table, read_config
+from slots.experiment import ExperimentConfig, parameter_table
 from slots.models import count_parameters
+from slots.runs import Run, read_config
 from slots.training import read_records
 
 COUNT = 3

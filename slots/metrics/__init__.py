@@ -14,7 +14,7 @@ from slots.metrics.counting import (
     slot_count_from_counts,
 )
 from slots.metrics.frames import per_frame
-from slots.metrics.frechet import frechet_distance
+from slots.metrics.frechet import frechet_distance, on_white
 from slots.metrics.health import (
     NO_GRADIENT,
     STATISTICS,
@@ -83,6 +83,7 @@ __all__ = [
     "nearest_alike",
     "object_recall",
     "object_recall_from_counts",
+    "on_white",
     "per_frame",
     "perplexity",
     "picture_health",

@@ -35,6 +35,19 @@ def frechet_distance(real: Float[np.ndarray, "n f"], drawn: Float[np.ndarray, "m
     return float(apart + np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * mixed)
 
 
+def on_white(
+    parts: Float[np.ndarray, "*b h w c"], masks: Float[np.ndarray, "*b h w"]
+) -> Float[np.ndarray, "*b h w c"]:
+    """What each slot draws, on white: the pictures of CoSA's slot FID (Kori et al. 2024).
+
+    Args:
+        parts: what components draw alone, in [0, 1].
+        masks: where they show, in [0, 1].
+    """
+    shown = np.asarray(masks)[..., None]
+    return np.asarray(parts) * shown + 1 - shown
+
+
 def _root(matrix: Float[np.ndarray, "f f"]) -> Float[np.ndarray, "f f"]:
     values, vectors = np.linalg.eigh(matrix)
     return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T

@@ -107,7 +107,7 @@ def reconstruction_grid(
 
 
 def slot_parts(
-    images: Array, parts: Array, masks: Array, *, background: int | None = None
+    images: Array | None, parts: Array, masks: Array, *, background: int | None = None
 ) -> "matplotlib.figure.Figure":
     """A row for each scene: input, reconstruction, and each component's drawing where it shows.
 
@@ -115,7 +115,8 @@ def slot_parts(
     pixels, the mean of the mask; a slot that takes no part has none at all.
 
     Args:
-        images: [B, H, W, C], floats in [0, 1] or uint8, C = 1 or 3.
+        images: [B, H, W, C], floats in [0, 1] or uint8, C = 1 or 3. None: scenes are drawn from
+            nothing, and stand alone where the reconstruction would.
         parts: [B, M, H, W, C] in the images' range, what each component draws alone.
         masks: [B, M, H, W] in [0, 1], summing to 1 over M.
         background: component that is called so; -1 for the last.
@@ -123,26 +124,28 @@ def slot_parts(
     Raises:
         ValueError: a shape does not fit, or there is no such component.
     """
-    pictures = to_rgb("images", images, "scenes H W C")
-    scenes, height, width = pictures.shape[:3]
-    drawn = to_rgb("parts", parts, f"{scenes} M {height} {width} C")
-    count = drawn.shape[1]
+    pictures = None if images is None else to_rgb("images", images, "scenes H W C")
+    shape = "scenes M H W C" if pictures is None else "{} M {} {} C".format(*pictures.shape)
+    drawn = to_rgb("parts", parts, shape)
+    scenes, count, height, width = drawn.shape[:4]
     weights = to_masks("masks", masks, f"{scenes} {count} {height} {width}")[..., None]
     names, colors = _components(count, background)
+    titles = ["scene"] if pictures is None else ["input", "reconstruction"]
     board = _checkerboard(height, width)
     with plain_style():
         figure, axes = image_grid(
-            (scenes, count + 2),
-            _aspect(pictures),
-            titles=["input", "reconstruction", *names],
-            colors=[None, None, *colors],
+            (scenes, len(titles) + count),
+            height / width,
+            titles=[*titles, *names],
+            colors=[*(None for _ in titles), *colors],
             captions=True,
             width=1.2,
         )
         for i, row in enumerate(axes):
-            draw(row[0], pictures[i])
-            draw(row[1], (drawn[i] * weights[i]).sum(axis=0).clip(0, 1))
-            for k, cell in enumerate(row[2:]):
+            if pictures is not None:
+                draw(row[0], pictures[i])
+            draw(row[len(titles) - 1], (drawn[i] * weights[i]).sum(axis=0).clip(0, 1))
+            for k, cell in enumerate(row[len(titles) :]):
                 draw(cell, drawn[i, k] * weights[i, k] + board * (1 - weights[i, k]))
                 share = weights[i, k].mean()
                 caption(cell, f"{100 * share:.1f} %" if share else "not used")

@@ -3,7 +3,7 @@ import pytest
 import scipy.linalg
 from numpy.testing import assert_allclose
 
-from slots.metrics import frechet_distance
+from slots.metrics import frechet_distance, on_white
 
 
 def test_numbers_on_a_line():
@@ -37,3 +37,9 @@ def test_bad_input():
         frechet_distance(np.ones((1, 3)), np.ones((4, 3)))
     with pytest.raises(ValueError, match="not finite"):
         frechet_distance(np.ones((4, 3)), np.full((4, 3), np.nan))
+
+
+def test_slots_on_white():
+    parts, masks = np.full((1, 2, 2, 1, 3), 0.2), np.asarray([[[[0.0], [1.0]], [[1.0], [0.5]]]])
+    shown = on_white(parts, masks)
+    assert_allclose(shown[0, :, :, 0, 0], [[1.0, 0.2], [0.2, 0.6]])

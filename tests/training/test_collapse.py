@@ -19,9 +19,10 @@ import slots
 from slots.config import ConfigError
 from slots.data import DataConfig
 from slots.decoders import Decoder, DecoderConfig
-from slots.experiment import ExperimentConfig, read_config
+from slots.experiment import ExperimentConfig
 from slots.metrics import VERDICTS
 from slots.models import Definition
+from slots.runs import read_config
 from slots.training import Collapsed, read_records
 from slots.types import Reconstruction, Slots
 

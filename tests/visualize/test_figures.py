@@ -113,6 +113,15 @@ class TestScenes:
         assert figure.axes[2].texts[0].get_text() == f"{100 / slots:.1f} %"
         render(figure)
 
+    def test_scenes_drawn_from_nothing(self) -> None:
+        data = {**arrays(3), "images": None}
+        figure = visualize.slot_parts(**data)
+        assert len(figure.axes) == 2 * (3 + 1)
+        assert texts(figure) == ["scene", "slot 0", "slot 1", "slot 2"]
+        mixed = (data["parts"] * data["masks"][..., None]).sum(axis=1)
+        np.testing.assert_allclose(cells(figure)[0], mixed[0], rtol=1e-5)
+        render(figure)
+
     def test_segmentation_overlay(self) -> None:
         images = (255 * arrays(1, scenes=4)["images"]).astype(np.uint8)
         labels = np.zeros((4, 12, 12), np.int32)
