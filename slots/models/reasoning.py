@@ -128,7 +128,10 @@ class EntryHead(nnx.Module):
             rngs=rngs,
         )
         self.attention = nnx.Param(jnp.ones((entries, config.properties)))
-        self.output = nnx.Linear(config.properties, config.classes, kernel_init=glorot, rngs=rngs)
+        # From zero: while properties tell nothing, random weights would drive them down, and below
+        # the last ReLU nothing brings them back.
+        start = nnx.initializers.zeros
+        self.output = nnx.Linear(config.properties, config.classes, kernel_init=start, rngs=rngs)
 
     def __call__(
         self, vectors: Float[Array, "b k i"], active: Bool[Array, "b k"], codes: Int[Array, "b k"]

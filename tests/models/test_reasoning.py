@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from contracts.filled import filled, quick_jit
 from contracts.small import context, defined, digits, scenes, small_reasoning
+from flax import nnx
 from numpy.testing import assert_allclose, assert_array_equal
 
 from slots.config import ConfigError, override, replace
@@ -44,6 +45,19 @@ def test_each_slot_is_read_by_its_entry(entry_head):
             assert_allclose(properties[b, k], np.maximum(want, 0), atol=1e-5)
             total += np.maximum(want, 0) * np.asarray(entry_head.attention[...][m])
         assert_allclose(logits[b], total @ output.kernel[...] + output.bias[...], atol=1e-5)
+
+
+def test_a_fresh_head_leaves_properties_alone():
+    head = EntryHead(5, 8, SETTINGS, rngs=nnx.Rngs(0))
+    graph, params = nnx.split(head, nnx.Param)
+
+    def loss(params):
+        _, logits = nnx.merge(graph, params)(VECTORS, ALL, CODES)
+        return -jax.nn.log_softmax(logits)[:, 0].sum()
+
+    grads = nnx.to_pure_dict(jax.grad(loss)(params))
+    assert not any(np.any(g) for g in jax.tree.leaves([grads["networks"], grads["attention"]]))
+    assert np.abs(grads["output"]["kernel"]).max() > 1e-3
 
 
 def test_without_a_dictionary_all_are_read_alike(pooled_head):
