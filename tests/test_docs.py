@@ -27,6 +27,13 @@ def test_links_lead_somewhere(page):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_the_comparison_page_has_the_scripts_table():
+    results = ROOT / "docs/results"
+    page = (results / "compare.md").read_text()
+    for line in (results / "compare/table.md").read_text().splitlines():
+        assert line in page
+
+
 def test_presets_named_in_pages_exist():
     known = set(presets())
     for page in PAGES:
