@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 import math
+import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -42,7 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     use_compilation_cache()
     try:
-        return _dispatch(words[0], words[1:])
+        status = _dispatch(words[0], words[1:])
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # the reader, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (ConfigError, RunError, OSError) as error:
         if traceback:
             raise

@@ -514,3 +514,10 @@ def test_the_program_exits_with_the_status() -> None:
     assert found.returncode == 1
     assert found.stdout == ""
     assert found.stderr.startswith("slots: 'trian' is no command; did you mean 'train'?")
+
+
+def test_a_reader_that_has_enough_is_no_mistake() -> None:
+    command = f"{sys.executable} -m slots list | head -n 1"
+    found = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=400)
+    assert found.stdout.startswith("presets")
+    assert found.stderr == ""
