@@ -32,7 +32,7 @@ class Run:
     """A trained, or half-trained, experiment and the folder it lives in.
 
     With `train.seeds` above 1 it has several members. `member(i)` is the run of one; `params`,
-    `model` and `predict` belong to that, and raise ConfigError for several at once.
+    `model`, `predict` and `compose` belong to that, and raise ConfigError for several at once.
     """
 
     folder: Path
@@ -119,11 +119,12 @@ class Run:
             ConfigError: the pictures have another shape, or the model draws no pictures from a
                 dictionary.
         """
-        model, seen = self.model, self.predict(images)
+        model = self.model
         if not isinstance(model, ImageModel) or not model.initializer.num_entries:
             raise ConfigError(
                 "Scenes are composed by an image model with model.initializer=dictionary."
             )
+        seen = self.predict(images)
         allowed = seen_codes(seen.grouping.diagnostics["codes"], model.initializer.num_entries)
 
         def drawn(params: Any, variables: Any, keys: Key[Array, "b"]) -> Reconstruction:
