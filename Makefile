@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
+# A process that dies ends the tests: its file would otherwise be tried again and again.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --max-worker-restart 0
 # PyTorch is not in constraints.txt: a lock for every platform would list its CUDA stack. An exact pin
 # also finds a CPU build where the index has one; TORCH=torch takes the newest.
 TORCH ?= torch==2.13.0
