@@ -62,6 +62,13 @@ METHODS = {
     "cosa": "CoSA",
 }
 """Their presets `<method>/<task>_cpu` hold what each changes."""
+DRAWN = {
+    "fg_ari": "foreground ARI",
+    "ari": "ARI, all pixels",
+    "ap_0.5": "AP within 0.5",
+    "ap_inf": "AP at any distance",
+}
+"""What the figure shows where a task has it."""
 COLORS = ("#777777", "#009e73", "#d55e00", "#0072b2", "#cc79a7")
 
 
@@ -116,31 +123,34 @@ def tables(found: dict[tuple[str, str], tuple[Condition, dict[str, Any]]]) -> st
 
 
 def figure(found: dict[tuple[str, str], tuple[Condition, dict[str, Any]]], path: Path) -> None:
-    """Foreground ARI or AP at a distance of 0.5, mean ± std over seeds; dots are the seeds."""
+    """Two metrics of each task, mean ± std over seeds; dots are the seeds."""
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     panels = [task for task in TASKS if any(t == task for t, _ in found)]
     drawing, axes = plt.subplots(
-        1, len(panels), figsize=(3.6 * len(panels), 3.6), squeeze=False, layout="constrained"
+        1, len(panels), figsize=(3.6 * len(panels), 4.0), squeeze=False, layout="constrained"
     )
-    for task, cell_ in zip(panels, axes[0], strict=True):
-        metric = "ap_0.5" if "ap_0.5" in TASKS[task].metrics else "fg_ari"
+    for task, panel in zip(panels, axes[0], strict=True):
         shown = [m for m in METHODS if (task, m) in found]
-        for place, method in enumerate(shown):
-            value = found[task, method][1][metric]
-            color = COLORS[list(METHODS).index(method)]
-            spread = value.get("seeds_std") or 0
-            cell_.errorbar([place], [value["mean"]], [spread], color=color, marker="o", capsize=4)
-            members = value.get("members", [])
-            cell_.plot([place + 0.15] * len(members), members, ".", color=color, ms=4, alpha=0.6)
-        labels = [METHODS[m] for m in shown]
-        cell_.set_xticks(range(len(shown)), labels, rotation=35, ha="right", size=8)
-        cell_.set_title(TASKS[task].label, size=10)
-        cell_.set(ylabel={"ap_0.5": "AP at distance 0.5", "fg_ari": "foreground ARI"}[metric])
-        cell_.spines[["top", "right"]].set_visible(False)
-        cell_.grid(axis="y", color="#dddddd", linewidth=0.6)
-        cell_.set_axisbelow(True)
+        drawn = [metric for metric in DRAWN if metric in TASKS[task].metrics]
+        for shift, metric in enumerate(drawn):
+            style: dict[str, Any] = {"marker": "os"[shift]}
+            style |= {"markerfacecolor": "white"} if shift else {}
+            for place, method in enumerate(shown):
+                value, x = found[task, method][1][metric], place + 0.36 * shift
+                color, spread = COLORS[list(METHODS).index(method)], value.get("seeds_std") or 0
+                panel.errorbar([x], [value["mean"]], [spread], color=color, capsize=4, **style)
+                members = value.get("members", [])
+                panel.plot([x + 0.12] * len(members), members, ".", color=color, ms=4, alpha=0.6)
+            panel.plot([], [], color="#444444", linestyle="", label=DRAWN[metric], **style)
+        ticks = [place + 0.18 for place in range(len(shown))]
+        panel.set_xticks(ticks, [METHODS[m] for m in shown], rotation=35, ha="right", size=8)
+        panel.set_title(TASKS[task].label, size=10)
+        panel.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.08))
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.grid(axis="y", color="#dddddd", linewidth=0.6)
+        panel.set_axisbelow(True)
     drawing.savefig(path, dpi=130)
 
 
