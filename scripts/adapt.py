@@ -159,9 +159,10 @@ def main() -> None:
             for task in options.tasks
         }
         train_missing(conditions.values(), share, of)
+        # Adapting needs the trained runs, which a record may have outlived.
+        adapt(conditions, list(itertools.product(conditions, options.steps))[share::of])
     except ConfigError as error:
         parser.error(str(error))
-    adapt(conditions, list(itertools.product(conditions, options.steps))[share::of])
     heads = ["slots", "trained on", "task", "steps", *METRICS, "commit"]
     rows = [
         [
