@@ -45,7 +45,7 @@ TASKS = {
     ),
     "multi_dsprites": Task(
         "Multi-dSprites",
-        ("train.steps=8000", "eval.every=2000"),
+        ("train.steps=5000", "eval.every=2500"),
         DISCOVERY,
     ),
     "shapes": Task(
