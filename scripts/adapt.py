@@ -20,7 +20,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from conditions import Condition, cell, table, train_missing
+from conditions import Condition, cell, table, train_missing, write_record, write_table
 from provenance import commit
 
 import slots
@@ -135,7 +135,7 @@ def adapt(
         for one in missing:
             print(f"{one.folder} to {target} in {count} steps", flush=True)
             values = adaptation(slots.restore(one.folder))
-            note(one, target, count).write_text(json.dumps({**values, "commit": commit()}))
+            write_record(note(one, target, count), {**values, "commit": commit()})
 
 
 def main() -> None:
@@ -176,9 +176,7 @@ def main() -> None:
         for method, source, target, count, values in results(conditions, options.steps)
     ]
     if rows:
-        text = table(heads, rows)
-        print(text)
-        (options.out / "table.md").write_text(text + "\n")
+        write_table(options.out / "table.md", table(heads, rows))
 
 
 if __name__ == "__main__":

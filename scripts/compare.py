@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-from conditions import Condition, cell, finished, table, train_missing
+from conditions import Condition, cell, finished, table, train_missing, write_table
 
 from slots.config import ConfigError
 from slots.experiment import build, parameter_table
@@ -175,9 +175,7 @@ def main() -> None:
     except ConfigError as error:
         parser.error(str(error))
     if found:
-        text = tables(found)
-        print(text)
-        (options.out / "table.md").write_text(text + "\n")
+        write_table(options.out / "table.md", tables(found))
         figure(found, options.out / "figure.png")
 
 

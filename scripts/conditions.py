@@ -45,8 +45,7 @@ class Condition:
         """Trains it, or what is left of it, and writes the record."""
         made = {**self._origin, "commit": commit(), "machine": machine()}
         slots.train(self.config, self.folder)
-        self.record.parent.mkdir(parents=True, exist_ok=True)
-        self.record.write_text(json.dumps({**made, **self._measured()}) + "\n")
+        write_record(self.record, {**made, **self._measured()})
 
     def _measured(self) -> dict[str, Any]:
         """The last evaluation.
@@ -79,6 +78,14 @@ class Condition:
         return found
 
 
+def write_record(path: Path, record: dict[str, Any]) -> None:
+    """Whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(record) + "\n")
+    temporary.replace(path)
+
+
 def train_missing(conditions: Iterable[Condition], share: int, of: int) -> None:
     """Trains every `of`-th that is not finished, from number `share` on."""
     for one in list(conditions)[share::of]:
@@ -99,6 +106,11 @@ def cell(value: dict[str, Any] | None, digits: int) -> str:
         return "–"
     std = value.get("seeds_std")
     return f"{value['mean']:.{digits}f}" + (f" ± {std:.{digits}f}" if std else "")
+
+
+def write_table(path: Path, text: str) -> None:
+    print(text)
+    path.write_text(text + "\n")
 
 
 def table(heads: list[str], rows: list[list[Any]]) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from conditions import Condition, cell, finished, table, train_missing
+from conditions import Condition, cell, finished, table, train_missing, write_table
 
 from slots.config import ConfigError
 from slots.training import use_compilation_cache
@@ -142,9 +142,7 @@ def main() -> None:
         parser.error(str(error))
     if found:
         heads = ["data", "training scenes", "method", "seeds", *SHOWN, "minutes", "commit"]
-        text = table(heads, rows(found))
-        print(text)
-        (options.out / "table.md").write_text(text + "\n")
+        write_table(options.out / "table.md", table(heads, rows(found)))
         figure(found, options.out / "figure.png")
 
 

@@ -74,7 +74,7 @@ def write_figures(run: Run, count: int = 8) -> list[Path]:
                 background=background,
             )
         if isinstance(model, ImageModel) and model.initializer.num_entries:
-            scenes = run.compose(batch.image, len(images), config.eval.seed)
+            scenes = run.compose(prediction, len(images), config.eval.seed)
             if scenes.parts is not None:
                 figures["composed"] = visualize.slot_parts(
                     None, model.to_image(scenes.parts), scenes.masks, background=background

@@ -19,7 +19,7 @@ from jaxtyping import Array, Key
 from slots.config import ConfigError, from_data, leaves, override, replace, to_data
 from slots.evaluation import Evaluation, Evaluator, make_predict, merge
 from slots.experiment import Experiment, ExperimentConfig, build, parameter_table
-from slots.models import ImageModel, Model, compose, seen_codes
+from slots.models import Model, compose, dictionary, seen_codes
 from slots.training import Checkpoints, Collapsed, MeshConfig, RunError, fit
 from slots.training.members import State, each, updates
 from slots.types import Batch, Prediction, Reconstruction, TrainState
@@ -104,11 +104,11 @@ class Run:
         # The model itself is no array; only the prediction may leave the compiled function.
         return jax.jit(lambda *args: predict(*args)[1])(self.params, self._lone.variables, batch)
 
-    def compose(self, images: Any, count: int = 8, seed: int = 0) -> Reconstruction:
+    def compose(self, seen: Prediction, count: int = 8, seed: int = 0) -> Reconstruction:
         """New scenes of a dictionary's entries: those that pictures of one's own fall to.
 
         Args:
-            images: as for `predict`.
+            seen: what `predict` makes of the pictures.
             count: of scenes.
             seed: of what is drawn.
 
@@ -116,16 +116,10 @@ class Run:
             What is drawn, `count` of it; `run.model.to_image` brings its output to [0, 1].
 
         Raises:
-            ConfigError: the pictures have another shape, or the model draws no pictures from a
-                dictionary.
+            ConfigError: the model draws no pictures from a dictionary.
         """
-        model = self.model
-        if not isinstance(model, ImageModel) or not model.initializer.num_entries:
-            raise ConfigError(
-                "Scenes are composed by an image model with model.initializer=dictionary."
-            )
-        seen = self.predict(images)
-        allowed = seen_codes(seen.grouping.diagnostics["codes"], model.initializer.num_entries)
+        size = dictionary(self.model).num_entries
+        allowed = seen_codes(seen.grouping.diagnostics["codes"], size)
 
         def drawn(params: Any, variables: Any, keys: Key[Array, "b"]) -> Reconstruction:
             bound: Any = self.experiment.definition.bind(params)

@@ -227,18 +227,19 @@ class TestPredict:
 class TestCompose:
     def test_scenes_of_what_pictures_show(self, grounded: Run) -> None:
         images = np.random.default_rng(0).random((2, 10, 10, 3)).astype(np.float32)
-        drawn, again = (grounded.compose(images, count=3, seed=1) for _ in range(2))
+        seen = grounded.predict(images)
+        drawn, again = (grounded.compose(seen, count=3, seed=1) for _ in range(2))
         assert drawn.output.shape == (3, 10, 10, 3)
         np.testing.assert_allclose(drawn.masks.sum(axis=1), np.ones((3, 10, 10)), atol=1e-5)
         assert same_bits(drawn, again)
-        assert distance(drawn.output, grounded.compose(images, count=3, seed=2).output) > 0
+        assert distance(drawn.output, grounded.compose(seen, count=3, seed=2).output) > 0
 
     def test_is_drawn(self, grounded: Run) -> None:
         assert "composed.png" in {path.name for path in write_figures(grounded, count=2)}
 
     def test_needs_a_dictionary(self, finished: Run) -> None:
         with pytest.raises(ConfigError, match="initializer=dictionary"):
-            finished.compose(np.zeros((1, 10, 10, 3), np.uint8))
+            finished.compose(finished.predict(np.zeros((1, 10, 10, 3), np.uint8)))
 
 
 def test_evaluation_after_training_finds_the_same(finished: Run) -> None:

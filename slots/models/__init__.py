@@ -1,7 +1,7 @@
 """Models: wiring and shape agreement only."""
 
 from slots.models.base import Definition, Model, ModelConfig, count_parameters
-from slots.models.compose import compose, seen_codes
+from slots.models.compose import compose, dictionary, seen_codes
 from slots.models.image import ImageModel, ImageModelConfig
 from slots.models.reasoning import Reasoning, ReasoningConfig
 from slots.models.set_prediction import SetPrediction, SetPredictionConfig
@@ -22,5 +22,6 @@ __all__ = [
     "SetPredictionConfig",
     "compose",
     "count_parameters",
+    "dictionary",
     "seen_codes",
 ]

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from slots.config import ConfigError
+from slots.models.base import Model
 from slots.models.image import ImageModel
 from slots.nn import precise
 from slots.types import Grouping, Reconstruction, Slots, Tokens
@@ -14,6 +15,17 @@ from slots.types import Grouping, Reconstruction, Slots, Tokens
 NOISE = 0.05
 """Length of the noise on a token, relative to the mean length of tokens. (The release multiplies
 by the sum of all magnitudes, which drowns the signal.)"""
+
+
+def dictionary(model: Model) -> Any:
+    """The dictionary that an image model's slots come from.
+
+    Raises:
+        ConfigError: the model has none, or draws no pictures.
+    """
+    if isinstance(model, ImageModel) and model.initializer.num_entries:
+        return model.initializer
+    raise ConfigError("Scenes are composed by an image model with model.initializer=dictionary.")
 
 
 def seen_codes(codes: Int[Array, "n k"], size: int) -> Bool[Array, "entries"]:
@@ -43,10 +55,7 @@ def compose(
     Raises:
         ConfigError: the model has no dictionary.
     """
-    dictionary: Any = model.initializer
-    if not dictionary.num_entries:
-        raise ConfigError("Only a model with model.initializer=dictionary can compose scenes.")
-    own = variables["initializer"]
+    source, own = dictionary(model), variables["initializer"]
     count = places.positions.shape[1]
     code_keys, noise_keys, value_keys, module_keys = jnp.unstack(
         jax.vmap(lambda key: jax.random.split(key, 4))(keys), axis=1
@@ -54,9 +63,9 @@ def compose(
     share = jnp.where(allowed, 0.0, -jnp.inf)
     codes = jax.vmap(lambda key: jax.random.categorical(key, share, shape=(count,)))(code_keys)
     chosen = jax.nn.one_hot(codes, len(allowed))
-    content = _noisy(dictionary.express(chosen, own["table"]), noise_keys)
+    content = _noisy(source.express(chosen, own["table"]), noise_keys)
     tokens = model.encoder.head(content, places.positions[0])
-    vectors = dictionary.draw(codes[:, : dictionary.num_slots], value_keys, own)
+    vectors = source.draw(codes[:, : source.num_slots], value_keys, own)
     slots = model.module.complete(Slots(vectors=vectors))
     grouping = model.module(tokens, slots, module_keys, train=False)
     return grouping, model.decoder(grouping.slots), codes
