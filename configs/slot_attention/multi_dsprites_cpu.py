@@ -1,4 +1,4 @@
-"""Slot Attention on Multi-dSprites, compact, for two CPU cores; not yet scored here.
+"""Slot Attention on Multi-dSprites, compact, for two CPU cores.
 
 Command: slots train slot_attention/multi_dsprites_cpu
 The other compact presets at 64×64 start from this one.
