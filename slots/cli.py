@@ -9,14 +9,17 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from slots.config import Component, ConfigError, nearest, override
+
+if TYPE_CHECKING:
+    from slots.evaluation import Statistic
 
 USAGE = """slots: object-centric learning in JAX
 
   slots train CONFIG [key=value ...]   train a preset, or go on with a run folder
-  slots eval RUN [--json] [key=value ...]   score a run on its held-out split
+  slots eval RUN [--json] [--references] [key=value ...]   score a run on its held-out split
   slots show RUN [key=value ...]       write its figures to RUN/figures
   slots list                           presets and everything that can be plugged in
 
@@ -25,7 +28,8 @@ folder. Settings are given by their full path: model.module.num_iterations=5, da
 data.path=DIR, train.steps=1000, run=PATH (the run folder). train.seeds=5 trains five members, each
 with a seed of its own, as one program. For eval and show, step=best or step=N chooses a checkpoint
 (default: the newest), member=I one member (default: eval scores all, show draws the scenes of the
-first). --traceback shows where an error came from.
+first). --references adds what segmentations without learning score; --traceback shows where an
+error came from.
 """
 
 
@@ -166,33 +170,23 @@ def _restore(words: list[str], flags: Sequence[str] = ()) -> tuple[Any, set[str]
 def _eval(words: list[str]) -> int:
     from slots import runs
 
-    run, given, count = _restore(words, ["--json"])
+    run, given, count = _restore(words, ["--json", "--references"])
     if count is not None:
         raise ConfigError("count= belongs to show; say eval.count= here.")
     result = runs.evaluate(run)
+    references = runs.references(run) if "--references" in given else {}
     if "--json" in given:
         found = {
-            name: {
-                "mean": _number(s.mean),
-                "stderr": _number(s.stderr),
-                "count": s.count,
-                "seeds_mean": _number(s.seeds_mean),
-                "seeds_std": _number(s.seeds_std),  # needs at least two seeds
-            }
-            for name, s in result.statistics.items()
+            "run": str(run.folder),
+            "step": run.step,
+            "seeds": list(run.seeds),
+            "protocol": result.protocol.id,
+            "metrics": _plain(result.statistics),
+            "verdicts": [dataclasses.asdict(verdict) for verdict in result.verdicts],
         }
-        print(
-            json.dumps(
-                {
-                    "run": str(run.folder),
-                    "step": run.step,
-                    "seeds": list(run.seeds),
-                    "protocol": result.protocol.id,
-                    "metrics": found,
-                    "verdicts": [dataclasses.asdict(verdict) for verdict in result.verdicts],
-                }
-            )
-        )
+        if references:
+            found["references"] = {name: _plain(values) for name, values in references.items()}
+        print(json.dumps(found))
         return 0
     several = len(run.seeds) > 1
     seeds = f"seeds {run.seeds[0]} to {run.seeds[-1]}" if several else f"seed {run.seeds[0]}"
@@ -203,7 +197,24 @@ def _eval(words: list[str]) -> int:
         print(f"  {name:<26} {s.mean:.4f}{error}  ({over}n = {s.count})")
     for seed, verdict in zip(run.seeds, result.verdicts, strict=True):
         print(f"  slots of seed {seed}: {verdict}")
+    for number, (name, values) in enumerate(references.items()):
+        if number == 0:
+            print("without learning" + "".join(f"{metric:>10}" for metric in values))
+        print(f"  {name:<14}" + "".join(f"{s.mean:10.4f}" for s in values.values()))
     return 0
+
+
+def _plain(statistics: "dict[str, Statistic]") -> dict[str, Any]:
+    return {
+        name: {
+            "mean": _number(s.mean),
+            "stderr": _number(s.stderr),
+            "count": s.count,
+            "seeds_mean": _number(s.seeds_mean),
+            "seeds_std": _number(s.seeds_std),  # needs at least two seeds
+        }
+        for name, s in statistics.items()
+    }
 
 
 def _number(value: float) -> float | None:

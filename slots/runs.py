@@ -17,7 +17,14 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from slots.config import ConfigError, from_data, leaves, override, replace, to_data
-from slots.evaluation import Evaluation, Evaluator, make_predict, merge
+from slots.evaluation import (
+    Evaluation,
+    Evaluator,
+    Statistic,
+    make_predict,
+    merge,
+    score_references,
+)
 from slots.experiment import Experiment, ExperimentConfig, build, parameter_table
 from slots.models import Model, compose, dictionary, seen_codes
 from slots.training import Checkpoints, Collapsed, MeshConfig, RunError, fit
@@ -271,6 +278,16 @@ def evaluate(run: Run) -> Evaluation:
     which = "" if run.number is None else f"-member{run.number}"
     save_values(run.folder, f"{config.split}-{run.step}{which}", result)
     return result
+
+
+def references(run: Run) -> dict[str, dict[str, Statistic]]:
+    """What segmentations without learning score, with as many slots, where the run is evaluated.
+
+    Raises:
+        ConfigError: the data have no label maps.
+    """
+    config: Any = run.experiment.config
+    return score_references(run.experiment.dataset, config.eval, config.model.num_slots)
 
 
 def _score(evaluator: Evaluator, state: State) -> Evaluation:

@@ -15,6 +15,7 @@ from tiny import OVERRIDES, PRESET, quick_compiles, trained, write_pictures
 
 from slots.cli import _program, main
 from slots.config import ConfigError
+from slots.evaluation import MASK_METRICS, REFERENCES
 from slots.presets import presets
 from slots.training import read_records
 
@@ -147,6 +148,20 @@ class TestEval:
         )
         for name, values in found["metrics"].items():
             assert values["mean"] == pytest.approx(record[name]["mean"], rel=1e-4, abs=1e-5)
+
+    def test_references_stand_beside_the_model(self, run: Path, cli: Cli) -> None:
+        _, out, _ = cli("eval", run, "--json", "--references")
+        found = json.loads(out)["references"]
+        assert set(found) == set(REFERENCES)
+        assert found["one segment"]["fg_ari"]["mean"] == 0
+        assert found["grid"]["mbo"]["count"] == 16
+        status, out, _ = cli("eval", run, "--references")
+        assert status == 0
+        *_, head, one, _, _, _, components = out.splitlines()
+        assert head.split() == ["without", "learning", *MASK_METRICS]
+        assert one.split()[:3] == ["one", "segment", "0.0000"]
+        mean = found["components"]["fg_ari"]["mean"]
+        assert components.split()[:2] == ["components", f"{mean:.4f}"]
 
     def test_falls_back_from_a_damaged_checkpoint(
         self, copy: Path, cli: Cli, caplog: pytest.LogCaptureFixture

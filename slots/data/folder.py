@@ -4,24 +4,20 @@ import dataclasses
 import functools
 import logging
 import math
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from typing import Literal, TypeVar
+from typing import Literal
 
-import jax
 import numpy as np
+from jaxtyping import Int32
 
 from slots.config import ConfigError
-from slots.data.base import DataConfig, Dataset
-from slots.data.folder_layout import find_splits, nearest
-from slots.data.folder_split import THREADS, Reader, Split, open_split
-from slots.data.pictures import BadFile
-from slots.types import Batch
+from slots.data.base import DataConfig
+from slots.data.folder_layout import find_splits
+from slots.data.folder_split import Reader, Split, open_split
+from slots.data.records import RecordDataset
 
 CACHE_BYTES = 2**30
 """Sets whose small pictures and labels take less memory than this are decoded once and kept."""
 
-_T = TypeVar("_T")
 _LISTED = 20
 _log = logging.getLogger("slots")
 
@@ -93,7 +89,7 @@ class FolderConfig(DataConfig):
         return FolderDataset(self)
 
 
-class FolderDataset(Dataset):
+class FolderDataset(RecordDataset):
     """See `FolderConfig`.
 
     The first call that needs a picture decodes the whole folder if its small pictures fit into 1
@@ -106,6 +102,7 @@ class FolderDataset(Dataset):
 
     def __init__(self, config: FolderConfig):
         self.config = config
+        self.flip = config.flip
         self.image_shape = (*config.image_size, config.channels)
         self._opened = functools.cache(self._open)  # shared by copies with another seed
         self._found = find_splits(config.path, config.held_out_fraction)
@@ -113,6 +110,11 @@ class FolderDataset(Dataset):
         self._bad = {record: problem for record in every if (problem := record.problem())}
         if self._bad and config.bad_files == "refuse":
             self._report_bad()
+
+    @property
+    def where(self) -> str:
+        """The setting that says which folder."""
+        return f"data.path={self.config.path}"
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -130,61 +132,17 @@ class FolderDataset(Dataset):
 
     def size(self, split: str) -> int:
         """Number of usable pictures in `split`."""
-        found = self._named(self._found, split)
-        return len(found if self.config.bad_files == "refuse" else self._splits[split].records)
+        self.check(split)
+        every = self.config.bad_files == "refuse"
+        return len(self._found[split] if every else self._splits[split].records)
 
-    def train(self, batch_size: int, *, start: int = 0) -> Iterator[Batch]:
-        """Shuffled anew in every epoch; no picture comes twice within one.
+    def read(self, split: str, index: Int32[np.ndarray, "b"]) -> dict[str, np.ndarray]:
+        """See `RecordDataset.read`."""
+        return self._splits[split].gather(index, self.max_objects)
 
-        Raises:
-            ConfigError: there is no split `train`, or a file became unreadable meanwhile.
-        """
-        split = self._named(self._splits, "train")
-        count, seed, flip = len(split.records), self.config.seed % 2**32, self.config.flip
-
-        @functools.lru_cache(maxsize=4)  # threads work on neighbouring steps, seldom in two epochs
-        def epoch_plan(epoch: int) -> tuple[np.ndarray, np.ndarray]:
-            # Grain's own shuffle takes 0.07 ms per record of 805, 7 ms of 7 (grain 0.2.18).
-            draw = np.random.default_rng((seed, epoch))
-            order = draw.permutation(count).astype(np.int32)
-            return order, draw.random(count) < (0.5 if flip else 0.0)
-
-        def batch_at(step: int) -> dict[str, np.ndarray]:
-            epochs, places = np.divmod(np.arange(batch_size) + step * batch_size, count)
-            index, mirrored = np.empty(batch_size, np.int32), np.empty(batch_size, bool)
-            for epoch in np.unique(epochs):
-                order, flips = epoch_plan(int(epoch))
-                chosen = epochs == epoch
-                index[chosen], mirrored[chosen] = order[places[chosen]], flips[places[chosen]]
-            return split.gather(index, mirrored, self.max_objects)
-
-        return _prefetched(batch_at, start, sys.maxsize)
-
-    def held_out(self, split: str, batch_size: int, count: int | None = None) -> Iterator[Batch]:
-        """Sorted by file name. See `Dataset.held_out`."""
-        if split == "train":
-            others = ", ".join(name for name in self.splits if name != split) or "none"
-            raise ConfigError(f"'train' is no held-out split; data.path has {others}.")
-        chosen = self._named(self._splits, split)
-        available = len(chosen.records)
-        total = available if count is None else count
-        if total > available:
-            raise ConfigError(f"{total} examples of {split!r} were asked for; it has {available}.")
-
-        def batch_at(step: int) -> dict[str, np.ndarray]:
-            stop = min((step + 1) * batch_size, total)
-            index = np.arange(step * batch_size, stop, dtype=np.int32)
-            return chosen.gather(index, np.zeros(len(index), bool), self.max_objects)
-
-        return _prefetched(batch_at, 0, -(-total // batch_size))
-
-    def _named(self, splits: Mapping[str, _T], name: str) -> _T:
-        if name not in splits:
-            raise ConfigError(
-                f"data.path={self.config.path} has no split {name!r}; it has "
-                f"{', '.join(splits)}{nearest(name, splits)}"
-            )
-        return splits[name]
+    def prepare(self) -> None:
+        """Opens the folder, see the class."""
+        self._splits  # noqa: B018
 
     @property
     def _splits(self) -> dict[str, Split]:
@@ -235,25 +193,3 @@ class FolderDataset(Dataset):
         more = f"; and {len(problems) - _LISTED} more" if len(problems) > _LISTED else ""
         count = sum(map(len, self._found.values()))
         _log.warning(f"skipped {len(problems)} of {count} pictures: {listed}{more}")
-
-
-def _prefetched(
-    batch_at: Callable[[int], dict[str, np.ndarray]], start: int, stop: int
-) -> Iterator[Batch]:
-    """Batches of the steps from `start` to before `stop`, made ahead by a few threads."""
-    import grain
-
-    options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=THREADS + 2)
-    batches = iter(grain.MapDataset.range(stop).map(batch_at).to_iter_dataset(options))
-    batches.set_state({"next_index": start})
-
-    def stream() -> Iterator[Batch]:
-        try:
-            for arrays in batches:
-                yield Batch(**jax.device_put(arrays))
-        except BadFile as problem:  # Grain adds lines about its traceback
-            raise BadFile(problem.path, problem.reason) from None
-        finally:
-            batches.close()
-
-    return stream()

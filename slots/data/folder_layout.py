@@ -1,12 +1,10 @@
 """Which pictures a folder holds, which masks belong to them, and how they fall into splits."""
 
 import dataclasses
-import difflib
 import hashlib
-from collections.abc import Iterable
 from pathlib import Path
 
-from slots.config import ConfigError
+from slots.config import ConfigError, nearest
 from slots.data.pictures import ENDINGS, BadFile, picture_size
 
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -64,12 +62,6 @@ def find_splits(path: str, held_out_fraction: float) -> dict[str, tuple[Record, 
     return {name: tuple(splits[name]) for name in ("train", "val", "test") if splits.get(name)}
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A question to end an error about a name that is not among `known`; empty if none is near."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else "."
-
-
 def _folder(path: str) -> Path:
     if not path:
         raise ConfigError("data.path is empty; set it to a folder of pictures, data.path=DIR.")
@@ -83,7 +75,8 @@ def _folder(path: str) -> Path:
         root, parent = parent, parent.parent
     names = (f.name for f in parent.iterdir() if f.is_dir())
     raise ConfigError(
-        f"data.path={path} does not exist: {parent} has no {root.name!r}{nearest(root.name, names)}"
+        f"data.path={path} does not exist: {parent} has no {root.name!r}"
+        f"{nearest(root.name, names) or '.'}"
     )
 
 

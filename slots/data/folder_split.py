@@ -1,7 +1,6 @@
 """The pictures and label maps of one split: kept in memory, or read when asked for."""
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,8 +9,7 @@ from jaxtyping import Bool, Int32, UInt8
 
 from slots.data.folder_layout import Record
 from slots.data.pictures import BadFile, Size, by_size, read_labels, read_picture
-
-THREADS = min(8, os.cpu_count() or 1)
+from slots.data.records import THREADS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,14 +65,11 @@ class Split:
     max_label: int
     """Largest label read while opening; 0 if no mask was."""
 
-    def gather(
-        self, index: Int32[np.ndarray, "b"], mirrored: Bool[np.ndarray, "b"], max_objects: int
-    ) -> dict[str, np.ndarray]:
-        """The fields of a `Batch` as fresh numpy arrays.
+    def gather(self, index: Int32[np.ndarray, "b"], max_objects: int) -> dict[str, np.ndarray]:
+        """The fields of a `Batch` but `index` as fresh numpy arrays.
 
         Args:
             index: numbers of the records.
-            mirrored: which of them to flip horizontally.
             max_objects: M, the width of `visibility`.
 
         Raises:
@@ -84,15 +79,13 @@ class Split:
             images = self.images[index]
         else:
             images = np.stack([self.reader.image(self.records[row]) for row in index])
-        images[mirrored] = images[mirrored, :, ::-1]
-        arrays = {"image": images, "index": index}
+        arrays = {"image": images}
         if not self.labelled:
             return arrays
         if self.labels is not None:
             labels = self.labels[index].astype(np.int32)
         else:
             labels = np.stack([self.reader.labels(self.records[row]) for row in index])
-        labels[mirrored] = labels[mirrored, :, ::-1]
         if self.reader.ignore_value is not None:
             arrays["ignore"] = labels == self.reader.ignore_value
             labels[arrays["ignore"]] = 0

@@ -18,7 +18,13 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int32, Key, Shaped, UInt32
 
 from slots.config import ConfigError
-from slots.data.procedural import ProceduralConfig, ProceduralDataset, pack, unpack
+from slots.data.procedural import (
+    ProceduralConfig,
+    ProceduralDataset,
+    hsv_to_rgb,
+    pack,
+    unpack,
+)
 
 Variant = Literal["binarized", "colored_on_grayscale", "colored_on_colored"]
 
@@ -141,14 +147,6 @@ def visible_pixels(segmentation: Int32[Array, "h w"], num_labels: int) -> Int32[
     return jnp.stack(counts).astype(jnp.int32)
 
 
-def _hsv_to_rgb(hsv: Float[Array, "m 3"]) -> Float[Array, "m 3"]:
-    hue, saturation, value = hsv.T
-    offsets = jnp.array([[5.0, 3.0, 1.0]])  # of red, green and blue on the colour circle
-    place = jnp.mod(offsets + 6.0 * hue[:, None], 6.0)
-    fade = jnp.clip(jnp.minimum(place, 4.0 - place), 0.0, 1.0)
-    return value[:, None] * (1.0 - saturation[:, None] * fade)
-
-
 def factors(
     key: Key[Array, ""], variant: Variant, unique_orientations: bool = False
 ) -> tuple[Int32[Array, "5 m"], Float[Array, "m c"], Float[Array, "c"], Int32[Array, ""]]:
@@ -169,7 +167,7 @@ def factors(
     if variant == "colored_on_colored":
         return sprites, levels[1:], levels[0], count
     hue, half = levels[1:, :1], 0.5 + 0.5 * levels[1:, 1:]
-    return sprites, _hsv_to_rgb(jnp.concatenate([hue, half], -1)), levels[0, :1].repeat(3), count
+    return sprites, hsv_to_rgb(jnp.concatenate([hue, half], -1)), levels[0, :1].repeat(3), count
 
 
 def _zero_unless(exists: Bool[Array, "m"], values: Shaped[Array, "m *c"]) -> Shaped[Array, "m *c"]:

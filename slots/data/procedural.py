@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int32, Key, ScalarLike, UInt8, UInt32
+from jaxtyping import Array, Bool, Float, Int32, Key, ScalarLike, UInt8, UInt32
 
 from slots.config import ConfigError
 from slots.data.base import DataConfig, Dataset
@@ -168,3 +168,41 @@ def unpack(canvas: UInt32[Array, "h w"]) -> tuple[UInt8[Array, "h w 3"], Int32[A
     """Picture and label map of a canvas painted with words of `pack`; unpainted is 0."""
     channels = [(canvas >> shift).astype(jnp.uint8) for shift in (0, 8, 16)]
     return jnp.stack(channels, axis=-1), (canvas >> 24).astype(jnp.int32)
+
+
+def hsv_to_rgb(hsv: Float[Array, "m 3"]) -> Float[Array, "m 3"]:
+    """Hue, saturation and value, all in [0, 1], as red, green and blue."""
+    hue, saturation, value = hsv.T
+    offsets = jnp.array([[5.0, 3.0, 1.0]])  # of red, green and blue on the colour circle
+    place = jnp.mod(offsets + 6.0 * hue[:, None], 6.0)
+    fade = jnp.clip(jnp.minimum(place, 4.0 - place), 0.0, 1.0)
+    return value[:, None] * (1.0 - saturation[:, None] * fade)
+
+
+def place_apart(
+    candidates: Float[Array, "m c 2"], reach: Float[Array, "m"]
+) -> tuple[Float[Array, "m 2"], Bool[Array, "m"]]:
+    """Places of objects one after the other, each the first candidate clear of those before.
+
+    Args:
+        candidates: of each object, in the order they are tried; NaN for one that is not to be.
+        reach: of each object from its place; circles of that radius don't meet.
+
+    Returns:
+        The places, and whether there was one.
+    """
+    count = len(reach)
+
+    def place(
+        carry: tuple[Float[Array, "m 2"], Bool[Array, "m"]], number: Int32[Array, ""]
+    ) -> tuple[tuple[Float[Array, "m 2"], Bool[Array, "m"]], None]:
+        position, placed = carry
+        mine = candidates[number]
+        squared = jnp.square(mine[:, None] - position[None]).sum(axis=-1)
+        touch = jnp.square(reach + reach[number])
+        clear = ((squared > touch[None]) | ~placed[None]).all(axis=1) & jnp.isfinite(mine[:, 0])
+        chosen = mine[jnp.argmax(clear)]
+        return (position.at[number].set(chosen), placed.at[number].set(clear.any())), None
+
+    start = (jnp.zeros((count, 2)), jnp.zeros(count, bool))
+    return jax.lax.scan(place, start, jnp.arange(count), unroll=True)[0]

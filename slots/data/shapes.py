@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int32, Key
 from typing_extensions import override
 
 from slots.config import ConfigError
-from slots.data.procedural import ProceduralConfig, ProceduralDataset, pack, unpack
+from slots.data.procedural import ProceduralConfig, ProceduralDataset, pack, place_apart, unpack
 
 EXTENT = 3.0
 """The picture shows [-3, 3], where CLEVR's positions lie, and objects are wholly inside."""
@@ -68,7 +68,9 @@ class Shapes(ProceduralDataset):
         # The largest are placed first, or the last would often find no place.
         order = jnp.argsort(jnp.where(exists, -reach, 0))
         size, shape, color = kinds[:, order]
-        position, fits = _places(place_key, reach[order])
+        steps = jax.random.randint(place_key, (count, _CANDIDATES, 2), -_STEPS, _STEPS + 1)
+        room = ((EXTENT - reach[order]) / _STEPS)[:, None, None]
+        position, fits = place_apart(steps.astype(jnp.float32) * room, reach[order])
         exists &= fits
         radius = jnp.array(RADII)[size]
         inside = _inside(jnp.asarray(self._centers), position, radius, shape)
@@ -94,32 +96,6 @@ class Shapes(ProceduralDataset):
             "visibility": exists,
             "num_objects": exists.sum().astype(jnp.int32),
         }
-
-
-def _places(
-    key: Key[Array, ""], reach: Float[Array, "m"]
-) -> tuple[Float[Array, "m 2"], Bool[Array, "m"]]:
-    """Centres one after the other, each the first candidate that is clear of those before.
-
-    An object for which no candidate is clear is left out (one scene in some hundreds).
-    """
-    count = len(reach)
-    steps = jax.random.randint(key, (count, _CANDIDATES, 2), -_STEPS, _STEPS + 1)
-    candidates = steps.astype(jnp.float32) * ((EXTENT - reach) / _STEPS)[:, None, None]
-
-    def place(
-        carry: tuple[Float[Array, "m 2"], Bool[Array, "m"]], number: Int32[Array, ""]
-    ) -> tuple[tuple[Float[Array, "m 2"], Bool[Array, "m"]], None]:
-        position, placed = carry
-        mine = candidates[number]
-        squared = jnp.square(mine[:, None] - position[None]).sum(axis=-1)
-        touch = jnp.square(reach + reach[number])
-        clear = ((squared > touch[None]) | ~placed[None]).all(axis=1)
-        chosen = mine[jnp.argmax(clear)]
-        return (position.at[number].set(chosen), placed.at[number].set(clear.any())), None
-
-    start = (jnp.zeros((count, 2)), jnp.zeros(count, bool))
-    return jax.lax.scan(place, start, jnp.arange(count), unroll=True)[0]
 
 
 def _inside(

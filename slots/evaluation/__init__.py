@@ -10,11 +10,15 @@ from slots.evaluation.evaluate import (
     merge,
 )
 from slots.evaluation.health import alarms
+from slots.evaluation.labels import MASK_METRICS, label_metrics
 from slots.evaluation.protocols import PROTOCOLS, Protocol, protocol
+from slots.evaluation.references import REFERENCES, score_references
 from slots.evaluation.sets import hits
 
 __all__ = [
+    "MASK_METRICS",
     "PROTOCOLS",
+    "REFERENCES",
     "Accumulator",
     "Evaluation",
     "EvaluationConfig",
@@ -24,9 +28,11 @@ __all__ = [
     "Statistic",
     "alarms",
     "hits",
+    "label_metrics",
     "make_predict",
     "merge",
     "over_seeds",
     "protocol",
+    "score_references",
     "statistic",
 ]

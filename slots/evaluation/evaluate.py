@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+from jaxtyping import Array, Float, Key, PyTree
 
 from slots import metrics
 from slots.config import ConfigError
@@ -18,6 +18,7 @@ from slots.evaluation.accumulate import Accumulator, Statistic, over_seeds, stat
 from slots.evaluation.classes import class_rows, class_scores, class_values
 from slots.evaluation.codes import code_rows, code_scores
 from slots.evaluation.health import health_rows, judge
+from slots.evaluation.labels import MASK_METRICS, label_metrics
 from slots.evaluation.protocols import Protocol, protocol
 from slots.evaluation.sets import average_precisions, set_rows
 from slots.models import Definition, Model
@@ -99,16 +100,14 @@ def merge(evaluations: Sequence[Evaluation]) -> Evaluation:
     return Evaluation(first.protocol, statistics, columns, verdicts)
 
 
-_OF_MASKS = ("fg_ari", "ari", "mbo", "miou", "corloc")
-
 METRICS = (
     "accuracy",
     "hmc",
-    *_OF_MASKS,
+    *MASK_METRICS,
     "mse_mean",
     "mse_sum",
     "psnr",
-    *(f"{name}_attention" for name in _OF_MASKS),
+    *(f"{name}_attention" for name in MASK_METRICS),
     "slot_count_error",
 )
 """Names of all values, in the order they are reported in."""
@@ -167,31 +166,14 @@ def picture_metrics(
     if drawn is not None:
         sources = {"": drawn.masks, **sources}
     for ending, masks in sources.items():
-        found = _mask_metrics(masks, true, batch.ignore, max_objects)
+        labels = metrics.labels_from_masks(masks, (true.shape[1], true.shape[2]))
+        found = label_metrics(labels, masks.shape[-3], batch, max_objects)
         values |= {name + ending: value for name, value in found.items()}
     active = prediction.grouping.slots.active
     if active is not None:
         here = metrics.segment_count(true, ignore=batch.ignore, num_true=max_objects + 1)
         values["slot_count_error"] = jnp.abs(active.sum(axis=1) - here).astype(jnp.float32)
     return values
-
-
-def _mask_metrics(
-    masks: Float[Array, "b k h w"],
-    true: Int[Array, "b y x"],
-    ignore: Bool[Array, "b y x"] | None,
-    max_objects: int,
-) -> dict[str, Float[Array, "b"]]:
-    pred = metrics.labels_from_masks(masks, (true.shape[1], true.shape[2]))
-    sizes: Any = {"num_true": max_objects + 1, "num_pred": masks.shape[-3]}
-    counts = metrics.contingency(true, pred, ignore=ignore, **sizes)
-    return {
-        "fg_ari": metrics.adjusted_rand_index_from_counts(counts, ignore_background=True),
-        "ari": metrics.adjusted_rand_index_from_counts(counts),
-        "mbo": metrics.mean_best_overlap_from_counts(counts),
-        "miou": metrics.mean_iou_from_counts(counts),
-        "corloc": metrics.corloc(true, pred, ignore=ignore, **sizes),
-    }
 
 
 class Evaluator:

@@ -5,6 +5,7 @@ functions that end in `_from_counts`.
 """
 
 from slots.metrics.ari import adjusted_rand_index, adjusted_rand_index_from_counts
+from slots.metrics.boundary import boundary_f, boundary_tolerance, region_similarity
 from slots.metrics.boxes import corloc
 from slots.metrics.codebook import key_diversity, mask_overlap
 from slots.metrics.counting import (
@@ -45,6 +46,12 @@ from slots.metrics.overlap import (
     segmentation_covering,
     segmentation_covering_from_counts,
 )
+from slots.metrics.panoptic import (
+    PanopticCounts,
+    confident_labels,
+    panoptic_counts_from_counts,
+    panoptic_quality,
+)
 from slots.metrics.reasoning import accuracy, macro_f1, matched_huber_cost
 from slots.metrics.reconstruction import psnr, reconstruction_error, ssim
 from slots.metrics.set_prediction import DISTANCES, average_precision, nearest_alike
@@ -57,14 +64,18 @@ __all__ = [
     "STATISTICS",
     "THRESHOLDS",
     "VERDICTS",
+    "PanopticCounts",
     "Thresholds",
     "Verdict",
     "accuracy",
     "adjusted_rand_index",
     "adjusted_rand_index_from_counts",
     "average_precision",
+    "boundary_f",
+    "boundary_tolerance",
     "cells_of",
     "compact_labels",
+    "confident_labels",
     "contingency",
     "corloc",
     "frechet_distance",
@@ -84,12 +95,15 @@ __all__ = [
     "object_recall",
     "object_recall_from_counts",
     "on_white",
+    "panoptic_counts_from_counts",
+    "panoptic_quality",
     "per_frame",
     "perplexity",
     "picture_health",
     "position_score",
     "psnr",
     "reconstruction_error",
+    "region_similarity",
     "resize_labels",
     "segment_count",
     "segment_count_from_counts",

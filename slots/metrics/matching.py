@@ -97,15 +97,15 @@ def mean_iou_from_counts(
             "background=True."
         )
     segments = (counts.sum(-1) > 0)[..., 0 if background else 1 :].sum(-1)
-    iou = _finite_iou(counts)[..., 0 if background else 1 :, :]
+    iou = finite_iou(counts)[..., 0 if background else 1 :, :]
     number = segments
     if denominator == "either":
         # Of several best assignments the one with most true pairs has the fewest false segments.
-        slot = _assign(iou + _PAIR_BONUS * (iou > 0).astype(jnp.float32))
-        matched = _take(iou, slot)
+        slot = assign(iou + _PAIR_BONUS * (iou > 0).astype(jnp.float32))
+        matched = take(iou, slot)
         number = segments + (counts.sum(-2) > 0).sum(-1) - (matched > 0).sum(-1)
     else:
-        matched = _take(iou, _assign(iou))
+        matched = take(iou, assign(iou))
     value = matched.sum(-1) / jnp.maximum(number, 1).astype(jnp.float32)
     return jnp.where(is_counted(counts) & (segments > 0), value, jnp.nan)
 
@@ -113,17 +113,17 @@ def mean_iou_from_counts(
 @jax.jit
 def match_slots_from_counts(counts: Int[Array, "*b c k"]) -> Int[Array, "*b m"]:
     """Slots of objects in tables made by `contingency`; see `match_slots`."""
-    iou = _finite_iou(counts)[..., 1:, :]
-    slot = _assign(iou)
-    return jnp.where(_take(iou, slot) > 0, slot, -1)
+    iou = finite_iou(counts)[..., 1:, :]
+    slot = assign(iou)
+    return jnp.where(take(iou, slot) > 0, slot, -1)
 
 
-def _finite_iou(counts: Int[Array, "*b c k"]) -> Float[Array, "*b c k"]:
+def finite_iou(counts: Int[Array, "*b c k"]) -> Float[Array, "*b c k"]:
     """IoU with 0 for tables that were not counted: the search below never ends on NaN."""
     return jnp.where(is_counted(counts)[..., None, None], iou_from_counts(counts), 0.0)
 
 
-def _assign(score: Float[Array, "*b r k"]) -> Int[Array, "*b r"]:
+def assign(score: Float[Array, "*b r k"]) -> Int[Array, "*b r"]:
     """Column of each row in the assignment of largest total; K and above stand for none.
 
     The table is filled up to a square with zeros, so that rows are always served in order.
@@ -140,7 +140,7 @@ def _assign(score: Float[Array, "*b r k"]) -> Int[Array, "*b r"]:
     return jax.vmap(solve)(cost)[:, :rows].reshape(*batch, rows)
 
 
-def _take(values: Float[Array, "*b r k"], column: Int[Array, "*b r"]) -> Float[Array, "*b r"]:
+def take(values: Float[Array, "*b r k"], column: Int[Array, "*b r"]) -> Float[Array, "*b r"]:
     """One value a row, 0 where the column does not exist."""
     return jnp.take_along_axis(
         values, column[..., None], axis=-1, mode="fill", fill_value=0.0

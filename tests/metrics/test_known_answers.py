@@ -180,3 +180,12 @@ def test_reconstruction(cases):
     np.testing.assert_allclose(total, answers["mse_sum"], rtol=1e-4, atol=1e-4)
     close(error(2 * true - 1, 2 * pred - 1), answers["mse_symmetric_range"])
     close(metrics.psnr(true, pred), answers["psnr"], atol=1e-3)
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_regions_and_boundaries(cases, number):
+    inputs, answers = read(cases, f"jf/case_{number:03d}")
+    true, pred = inputs["true"][None] > 0, inputs["pred"][None] > 0
+    assert metrics.boundary_tolerance(*true.shape[1:]) == answers["tolerance_pixels"]
+    close(metrics.region_similarity(true, pred), [answers["j"]])
+    close(metrics.boundary_f(true, pred), [answers["f"]])

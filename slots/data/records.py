@@ -1,0 +1,138 @@
+"""Stored data sets: examples read by number, their order in training, read ahead."""
+
+import abc
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterator
+
+import jax
+import numpy as np
+from jaxtyping import Int32
+
+from slots.config import ConfigError, nearest
+from slots.data.base import Dataset
+from slots.data.pictures import BadFile
+from slots.types import Batch
+
+THREADS = min(8, os.cpu_count() or 1)
+MIRRORED = ("image", "segmentation", "ignore", "semantic")
+"""Fields that have a left and a right."""
+
+
+class RecordDataset(Dataset):
+    """A data set of which a subclass says what splits there are and reads examples by number.
+
+    Training visits all examples once in every epoch, in an order of the seed and the epoch.
+    """
+
+    flip: bool = False
+    """Mirrors every second training example, drawn anew in every epoch; not where properties say
+    where objects are."""
+
+    @property
+    @abc.abstractmethod
+    def where(self) -> str:
+        """The setting that errors about splits name, such as `data.path=DIR`."""
+
+    @property
+    @abc.abstractmethod
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits there are."""
+
+    @abc.abstractmethod
+    def size(self, split: str) -> int:
+        """Number of examples in `split`."""
+
+    @abc.abstractmethod
+    def read(self, split: str, index: Int32[np.ndarray, "b"]) -> dict[str, np.ndarray]:
+        """Fields of `Batch` but `index`, as fresh arrays; called by several threads.
+
+        Raises:
+            BadFile: a file cannot be read (any more).
+        """
+
+    def prepare(self) -> None:
+        """Reads what must be known before a first batch; damage found here stops no training."""
+
+    def train(self, batch_size: int, *, start: int = 0) -> Iterator[Batch]:
+        """Shuffled anew in every epoch; no example comes twice within one.
+
+        Raises:
+            ConfigError: there is no split `train`, or a file became unreadable meanwhile.
+        """
+        split = "train"
+        self.check(split)
+        self.prepare()
+        count, seed, flip = self.size(split), self.config.seed % 2**32, self.flip
+
+        @functools.lru_cache(maxsize=4)  # threads work on neighbouring steps, seldom in two epochs
+        def epoch_plan(epoch: int) -> tuple[np.ndarray, np.ndarray]:
+            # Grain's own shuffle takes 0.07 ms per record of 805, 7 ms of 7 (grain 0.2.18).
+            draw = np.random.default_rng((seed, epoch))
+            order = draw.permutation(count).astype(np.int32)
+            return order, draw.random(count) < (0.5 if flip else 0.0)
+
+        def batch_at(step: int) -> dict[str, np.ndarray]:
+            epochs, places = np.divmod(np.arange(batch_size) + step * batch_size, count)
+            index, mirrored = np.empty(batch_size, np.int32), np.empty(batch_size, bool)
+            for epoch in np.unique(epochs):
+                order, flips = epoch_plan(int(epoch))
+                chosen = epochs == epoch
+                index[chosen], mirrored[chosen] = order[places[chosen]], flips[places[chosen]]
+            arrays = self.read(split, index)
+            for name in MIRRORED:
+                if name in arrays:
+                    arrays[name][mirrored] = arrays[name][mirrored, :, ::-1]
+            return {**arrays, "index": index}
+
+        return _prefetched(batch_at, start, sys.maxsize)
+
+    def held_out(self, split: str, batch_size: int, count: int | None = None) -> Iterator[Batch]:
+        """In the order of the examples' numbers. See `Dataset.held_out`."""
+        if split == "train":
+            others = ", ".join(name for name in self.splits if name != split) or "none"
+            raise ConfigError(f"'train' is no held-out split; {self.where} has {others}.")
+        self.check(split)
+        self.prepare()
+        available = self.size(split)
+        total = available if count is None else count
+        if total > available:
+            raise ConfigError(f"{total} examples of {split!r} were asked for; it has {available}.")
+
+        def batch_at(step: int) -> dict[str, np.ndarray]:
+            stop = min((step + 1) * batch_size, total)
+            index = np.arange(step * batch_size, stop, dtype=np.int32)
+            return {**self.read(split, index), "index": index}
+
+        return _prefetched(batch_at, 0, -(-total // batch_size))
+
+    def check(self, split: str) -> None:
+        """Raises ConfigError where there is no such split."""
+        if split not in self.splits:
+            raise ConfigError(
+                f"{self.where} has no split {split!r}; it has "
+                f"{', '.join(self.splits)}{nearest(split, self.splits) or '.'}"
+            )
+
+
+def _prefetched(
+    batch_at: Callable[[int], dict[str, np.ndarray]], start: int, stop: int
+) -> Iterator[Batch]:
+    """Batches of the steps from `start` to before `stop`, made ahead by a few threads."""
+    import grain
+
+    options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=THREADS + 2)
+    batches = iter(grain.MapDataset.range(stop).map(batch_at).to_iter_dataset(options))
+    batches.set_state({"next_index": start})
+
+    def stream() -> Iterator[Batch]:
+        try:
+            for arrays in batches:
+                yield Batch(**jax.device_put(arrays))
+        except BadFile as problem:  # Grain adds lines about its traceback
+            raise BadFile(problem.path, problem.reason) from None
+        finally:
+            batches.close()
+
+    return stream()
