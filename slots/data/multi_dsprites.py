@@ -15,7 +15,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int32, Key, Shaped, UInt32
+from jaxtyping import Array, Bool, Float, Int32, Key, UInt32
 
 from slots.config import ConfigError
 from slots.data.procedural import (
@@ -24,6 +24,7 @@ from slots.data.procedural import (
     hsv_to_rgb,
     pack,
     unpack,
+    zero_unless,
 )
 
 Variant = Literal["binarized", "colored_on_grayscale", "colored_on_colored"]
@@ -170,10 +171,6 @@ def factors(
     return sprites, hsv_to_rgb(jnp.concatenate([hue, half], -1)), levels[0, :1].repeat(3), count
 
 
-def _zero_unless(exists: Bool[Array, "m"], values: Shaped[Array, "m *c"]) -> Shaped[Array, "m *c"]:
-    return jnp.where(exists.reshape(-1, *[1] * (values.ndim - 1)), values, 0)
-
-
 class MultiDSprites(ProceduralDataset):
     """Scenes of up to M sprites, labelled in drawing order; later ones cover earlier ones.
 
@@ -218,7 +215,7 @@ class MultiDSprites(ProceduralDataset):
         return {
             "image": image[..., : self._channels],
             "segmentation": segmentation,
-            "properties": {n: _zero_unless(exists, p) for n, p in properties.items()},
+            "properties": zero_unless(exists, properties),
             "visibility": exists,
             "num_objects": count,
         }

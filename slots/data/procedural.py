@@ -170,6 +170,22 @@ def unpack(canvas: UInt32[Array, "h w"]) -> tuple[UInt8[Array, "h w 3"], Int32[A
     return jnp.stack(channels, axis=-1), (canvas >> 24).astype(jnp.int32)
 
 
+def zero_unless(exists: Bool[Array, "m"], properties: dict[str, Array]) -> dict[str, Array]:
+    """Properties [M, ...] of objects, zero for those that do not exist."""
+    return {
+        name: jnp.where(exists.reshape(-1, *[1] * (values.ndim - 1)), values, 0)
+        for name, values in properties.items()
+    }
+
+
+def check_numbers(least: int, most: int) -> None:
+    """Raises ConfigError unless `data.min_objects` and `data.max_objects` can be drawn."""
+    if not 0 <= least <= most:
+        raise ConfigError(f"data.min_objects={least} should be from 0 to data.max_objects={most}.")
+    if not 1 <= most <= 10:
+        raise ConfigError(f"data.max_objects={most} should be from 1 to 10.")
+
+
 def hsv_to_rgb(hsv: Float[Array, "m 3"]) -> Float[Array, "m 3"]:
     """Hue, saturation and value, all in [0, 1], as red, green and blue."""
     hue, saturation, value = hsv.T

@@ -12,7 +12,13 @@ from jaxtyping import Array, Float, Int32, Key
 from typing_extensions import override
 
 from slots.config import ConfigError
-from slots.data.procedural import ProceduralConfig, ProceduralDataset, hsv_to_rgb, place_apart
+from slots.data.procedural import (
+    ProceduralConfig,
+    ProceduralDataset,
+    hsv_to_rgb,
+    place_apart,
+    zero_unless,
+)
 
 Variant = Literal["train", "empty_room", "six_objects", "identical_color"]
 
@@ -123,10 +129,7 @@ class Room(ProceduralDataset):
             "image": image,
             "segmentation": segmentation,
             "semantic": semantic,
-            "properties": {
-                name: jnp.where(exists.reshape(-1, *[1] * (x.ndim - 1)), x, 0)
-                for name, x in properties.items()
-            },
+            "properties": zero_unless(exists, properties),
             "visibility": visibility,
             "num_objects": visibility.sum().astype(jnp.int32),
         }

@@ -10,7 +10,15 @@ from jaxtyping import Array, Bool, Float, Int32, Key
 from typing_extensions import override
 
 from slots.config import ConfigError
-from slots.data.procedural import ProceduralConfig, ProceduralDataset, pack, place_apart, unpack
+from slots.data.procedural import (
+    ProceduralConfig,
+    ProceduralDataset,
+    check_numbers,
+    pack,
+    place_apart,
+    unpack,
+    zero_unless,
+)
 
 EXTENT = 3.0
 """The picture shows [-3, 3], where CLEVR's positions lie, and objects are wholly inside."""
@@ -89,10 +97,7 @@ class Shapes(ProceduralDataset):
         return {
             "image": image,
             "segmentation": segmentation,
-            "properties": {
-                name: jnp.where(exists.reshape(-1, *[1] * (x.ndim - 1)), x, 0)
-                for name, x in properties.items()
-            },
+            "properties": zero_unless(exists, properties),
             "visibility": exists,
             "num_objects": exists.sum().astype(jnp.int32),
         }
@@ -130,13 +135,7 @@ class ShapesConfig(ProceduralConfig):
     def __post_init__(self) -> None:
         """Raises ConfigError for numbers of objects that do not fit the picture."""
         super().__post_init__()
-        if not 0 <= self.min_objects <= self.max_objects:
-            raise ConfigError(
-                f"data.min_objects={self.min_objects} should be from 0 to "
-                f"data.max_objects={self.max_objects}."
-            )
-        if not 1 <= self.max_objects <= 10:
-            raise ConfigError(f"data.max_objects={self.max_objects} should be from 1 to 10.")
+        check_numbers(self.min_objects, self.max_objects)
         if self.resolution < 16:
             raise ConfigError(f"data.resolution={self.resolution} should be at least 16.")
 

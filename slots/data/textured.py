@@ -10,7 +10,12 @@ from jaxtyping import Array, Bool, Float, Int32, Key, UInt8, UInt32
 from typing_extensions import override
 
 from slots.config import ConfigError
-from slots.data.procedural import ProceduralConfig, ProceduralDataset
+from slots.data.procedural import (
+    ProceduralConfig,
+    ProceduralDataset,
+    check_numbers,
+    zero_unless,
+)
 
 Variant = Literal["full", "camo", "outd"]
 
@@ -80,10 +85,7 @@ class Textured(ProceduralDataset):
         return {
             "image": self._textures(texture_key, labels),
             "segmentation": labels,
-            "properties": {
-                name: jnp.where(exists.reshape(-1, *[1] * (x.ndim - 1)), x, 0)
-                for name, x in properties.items()
-            },
+            "properties": zero_unless(exists, properties),
             "visibility": exists,
             "num_objects": count,
         }
@@ -211,13 +213,7 @@ class TexturedConfig(ProceduralConfig):
     def __post_init__(self) -> None:
         """Raises ConfigError for sizes and numbers that cannot be drawn."""
         super().__post_init__()
-        if not 0 <= self.min_objects <= self.max_objects:
-            raise ConfigError(
-                f"data.min_objects={self.min_objects} should be from 0 to "
-                f"data.max_objects={self.max_objects}."
-            )
-        if not 1 <= self.max_objects <= 10:  # of 10, one drawing in some thousand hides none
-            raise ConfigError(f"data.max_objects={self.max_objects} should be from 1 to 10.")
+        check_numbers(self.min_objects, self.max_objects)
         if self.resolution < 32:
             raise ConfigError(f"data.resolution={self.resolution} should be at least 32.")
 
