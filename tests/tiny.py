@@ -238,3 +238,11 @@ def write_pictures(
             (folder / name).mkdir(parents=True, exist_ok=True)
             Image.fromarray(array).save(folder / name / f"{number:03}.png")
     return folder
+
+
+def data_files(checkpoint: Path) -> list[Path]:
+    """All files that may hold a checkpoint's arrays.
+
+    Some, even the largest, may be left from writing and never read.
+    """
+    return list((checkpoint / "arrays").rglob("d/*"))

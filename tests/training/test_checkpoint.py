@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import same_bits
+from tiny import data_files, same_bits
 
 from slots.config import ConfigError
 from slots.training import CheckpointConfig, Checkpoints, RunError
@@ -140,7 +140,7 @@ class TestKeeping:
 
 
 def biggest(folder: Path) -> Path:
-    """The file that holds most of the array data."""
+    """The largest file."""
     return max((f for f in folder.rglob("*") if f.is_file()), key=lambda f: f.stat().st_size)
 
 
@@ -151,13 +151,17 @@ def flip(path: Path, place: float) -> None:
     path.write_bytes(data)
 
 
+def flip_data(checkpoint: Path) -> None:
+    """Flips a bit in the middle of all that may hold arrays."""
+    for path in data_files(checkpoint):
+        flip(path, 0.5)
+
+
 DAMAGE: dict[str, Callable[[Path], Any]] = {
-    "truncated": lambda f: biggest(f / "arrays").write_bytes(
-        biggest(f / "arrays").read_bytes()[:100]
-    ),
-    "emptied": lambda f: biggest(f / "arrays").write_bytes(b""),
-    "bit flipped": lambda f: flip(biggest(f / "arrays"), 0.5),
-    "data lost": lambda f: biggest(f / "arrays").unlink(),
+    "truncated": lambda f: [d.write_bytes(d.read_bytes()[:100]) for d in data_files(f)],
+    "emptied": lambda f: [d.write_bytes(b"") for d in data_files(f)],
+    "bits flipped": flip_data,
+    "data lost": lambda f: [d.unlink() for d in data_files(f)],
     "arrays lost": lambda f: shutil.rmtree(f / "arrays"),
     "records lost": lambda f: shutil.rmtree(f / "records"),
     "records garbled": lambda f: biggest(f / "records").write_text("{"),
@@ -208,7 +212,7 @@ class TestDamage:
         fill(first, {1: NONE, 2: NONE, 3: NONE})
         first.close()
         shutil.rmtree(folder / "2" / "arrays")
-        flip(biggest(folder / "3" / "arrays"), 0.5)
+        flip_data(folder / "3")
         checkpoints = opened(keep_latest=2)
         restored, step = checkpoints.restore(TARGET)
         assert step == 1
@@ -221,7 +225,7 @@ class TestDamage:
         fill(first, {1: NONE, 2: NONE})
         first.close()
         for step in ("1", "2"):
-            flip(biggest(folder / step / "arrays"), 0.5)
+            flip_data(folder / step)
         for _ in range(2):  # asking again does not start anew
             with pytest.raises(RunError, match=r"No checkpoint in .* is sound \(tried \[2, 1\]\)"):
                 opened().restore(TARGET)
@@ -230,7 +234,7 @@ class TestDamage:
     def test_a_chosen_step_is_not_replaced_by_another(self, opened: Opened, folder: Path) -> None:
         checkpoints = opened()
         fill(checkpoints, {1: NONE, 2: NONE})
-        flip(biggest(folder / "2" / "arrays"), 0.5)
+        flip_data(folder / "2")
         with pytest.raises(RunError, match=r"sound \(tried \[2\]\).*checksum"):
             checkpoints.restore(TARGET, 2)
 
@@ -238,7 +242,7 @@ class TestDamage:
         self, opened: Opened, folder: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         fill(opened(), {1: NONE, 2: NONE})
-        flip(biggest(folder / "2" / "arrays"), 0.5)
+        flip_data(folder / "2")
         reader = Checkpoints(folder)
         assert reader.restore(TARGET)[1] == 1
         reader.close()

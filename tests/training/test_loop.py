@@ -14,7 +14,16 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from tiny import OVERRIDES, PRESET, Experiment, distance, experiment, same_bits, train_steps
+from tiny import (
+    OVERRIDES,
+    PRESET,
+    Experiment,
+    data_files,
+    distance,
+    experiment,
+    same_bits,
+    train_steps,
+)
 
 from slots.config import ConfigError
 from slots.training import (
@@ -161,9 +170,8 @@ class TestResume:
     def test_a_damaged_newest_checkpoint_costs_two_steps(
         self, copy: Path, whole: tuple[Path, TrainState], caplog: pytest.LogCaptureFixture
     ) -> None:
-        files = [f for f in (copy / "checkpoints/6/arrays").rglob("*") if f.is_file()]
-        biggest = max(files, key=lambda f: f.stat().st_size)
-        biggest.write_bytes(biggest.read_bytes()[:100])
+        for file in data_files(copy / "checkpoints/6"):
+            file.write_bytes(file.read_bytes()[:100])
         with caplog.at_level("INFO", "slots"):
             state = run(copy)
         assert "Checkpoint 6 is damaged and passed over" in caplog.text
