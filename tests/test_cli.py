@@ -247,7 +247,8 @@ class TestList:
                 head = line
                 sections[head] = []
         assert sections["presets (slots train NAME)"] == sorted(presets())
-        assert sections["data="] == ["digits", "folder", "multi_dsprites", "shapes", "tetrominoes"]
+        sets = ["digits", "folder", "multi_dsprites", "room", "shapes", "tetrominoes", "textured"]
+        assert sections["data="] == sets
         assert "slot_attention" in sections["model.module="]
         assert {"cnn", "windows"} <= set(sections["model.encoder="])
         assert {"broadcast", "mlp"} <= set(sections["model.decoder="])
