@@ -53,7 +53,7 @@ class RecordDataset(Dataset):
         """
 
     def prepare(self) -> None:
-        """Reads what must be known before a first batch; damage found here stops no training."""
+        """Reads what must be known before a first batch, so that damage shows here."""
 
     def train(self, batch_size: int, *, start: int = 0) -> Iterator[Batch]:
         """Shuffled anew in every epoch; no example comes twice within one.

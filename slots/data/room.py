@@ -233,18 +233,12 @@ def _meet(
     x, y, z = (
         (begin + near * step) / size for begin, step, size in zip(start, steps, half, strict=True)
     )
-    across = jnp.maximum(abs(x), abs(y))
+    widest = jnp.maximum(jnp.maximum(abs(x), abs(y)), abs(z))
     cap = z * z > x * x + y * y
     # The normal, of any length: from the middle of a ball, across a face, from the axis of a tube.
-    normal = (
-        _of_kind(
-            kind, [x, jnp.where(abs(x) >= jnp.maximum(across, abs(z)), x, 0), jnp.where(cap, 0, x)]
-        ),
-        _of_kind(
-            kind, [y, jnp.where(abs(y) >= jnp.maximum(across, abs(z)), y, 0), jnp.where(cap, 0, y)]
-        ),
-        _of_kind(kind, [z, jnp.where(abs(z) >= across, z, 0), jnp.where(cap, z, 0)]),
-    )
+    faces = [jnp.where(abs(a) >= widest, a, 0) for a in (x, y, z)]
+    tube = [jnp.where(cap, 0, x), jnp.where(cap, 0, y), jnp.where(cap, z, 0)]
+    normal = [_of_kind(kind, one) for one in zip((x, y, z), faces, tube, strict=True)]
     toward = sum(a * b for a, b in zip(normal, _into(light, *turn), strict=True))
     length = jnp.sqrt(sum(a * a for a in normal))
     return (

@@ -1,5 +1,6 @@
 """What a score is worth: segmentations that need no learning, scored as a model's are."""
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -52,6 +53,7 @@ def grid(pictures: Pictures, count: int, keys: Key[Array, "b"]) -> Labels:
     return jnp.broadcast_to(jnp.asarray(labels), pictures.shape[:3])
 
 
+@functools.partial(jax.jit, static_argnums=1)
 def color_and_place(pictures: Pictures, count: int, keys: Key[Array, "b"]) -> Labels:
     """k-means of colours and positions, from the mean on to what is farthest from all before."""
     height, width, channels = pictures.shape[1:]

@@ -119,7 +119,7 @@ def object_recall(
 @jax.jit
 def iou_from_counts(counts: Int[Array, "*b c k"]) -> Float[Array, "*b c k"]:
     """IoU of every true segment with every slot; 0 for empty ones, NaN for tables not counted."""
-    value = counts / jnp.maximum(_union(counts), 1)
+    value = counts / jnp.maximum(union_from_counts(counts), 1)
     return jnp.where(is_counted(counts)[..., None, None], value, jnp.nan)
 
 
@@ -148,7 +148,7 @@ def object_recall_from_counts(
     counts: Int[Array, "*b c k"], *, threshold: float = 0.5, strict: bool = False
 ) -> Float[Array, "*b"]:
     """Recall of tables made by `contingency`; see `object_recall`."""
-    reached = reaches(counts, _union(counts), threshold, strict=strict)[..., 1:, :]
+    reached = reaches(counts, union_from_counts(counts), threshold, strict=strict)[..., 1:, :]
     present = (counts.sum(-1)[..., 1:] > 0).astype(jnp.float32)
     value = _weighted_mean(reached.any(-1).astype(jnp.float32), present)
     return jnp.where(is_counted(counts), value, jnp.nan)
@@ -172,7 +172,8 @@ def reaches(
     return have > need if strict else have >= need
 
 
-def _union(counts: Int[Array, "*b c k"]) -> Int[Array, "*b c k"]:
+def union_from_counts(counts: Int[Array, "*b c k"]) -> Int[Array, "*b c k"]:
+    """Pixels in a true segment, in a slot, or in both, for every pair."""
     return counts.sum(-1, keepdims=True) + counts.sum(-2, keepdims=True) - counts
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from slots.metrics.matching import assign, finite_iou, take
-from slots.metrics.overlap import reaches
+from slots.metrics.overlap import reaches, union_from_counts
 from slots.metrics.table import is_counted
 
 CONFIDENCE = 0.5
@@ -56,8 +56,7 @@ def panoptic_counts_from_counts(counts: Int[Array, "*b c k"]) -> PanopticCounts:
     background is at least ½ holds it, and counts neither for nor against.
     """
     # Column 0 is no slot, though its pixels count in the areas of true segments.
-    union = counts.sum(-1, keepdims=True) + counts.sum(-2, keepdims=True) - counts
-    reached = reaches(counts, union, 0.5, strict=False) & (counts > 0)
+    reached = reaches(counts, union_from_counts(counts), 0.5, strict=False) & (counts > 0)
     ground = reached[..., 0, 1:]
     slot = (counts.sum(-2) > 0)[..., 1:] & ~ground
     candidates = jnp.where(slot[..., None, :], finite_iou(counts)[..., 1:, 1:], 0.0)
