@@ -1,25 +1,23 @@
-"""`slots train | eval | show | list`: parse, call, say what went wrong in one sentence."""
+"""`slots train | eval | score | show | list`: parse, call, say what went wrong in one sentence."""
 
-import dataclasses
+import itertools
 import json
 import logging
-import math
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from slots.config import Component, ConfigError, nearest, override
-
-if TYPE_CHECKING:
-    from slots.evaluation import Statistic
 
 USAGE = """slots: object-centric learning in JAX
 
   slots train CONFIG [key=value ...]   train a preset, or go on with a run folder
   slots eval RUN [--json] [--references] [key=value ...]   score a run on its held-out split
+  slots eval RUN --explain A B         what separates two protocols on the run's masks
+  slots score FILE.npz ... [protocol=ID] [truth=FILE.npz]   score masks from any model
   slots show RUN [key=value ...]       write its figures to RUN/figures
   slots list                           presets and everything that can be plugged in
 
@@ -28,8 +26,9 @@ folder. Settings are given by their full path: model.module.num_iterations=5, da
 data.path=DIR, train.steps=1000, run=PATH (the run folder). train.seeds=5 trains five members, each
 with a seed of its own, as one program. For eval and show, step=best or step=N chooses a checkpoint
 (default: the newest), member=I one member (default: eval scores all, show draws the scenes of the
-first). --references adds what segmentations without learning score; --traceback shows where an
-error came from.
+first). protocol=ID scores by a paper's rules, masks=FILE.npz saves the masks that were scored;
+--references adds what segmentations without learning score; --traceback shows where an error came
+from.
 """
 
 
@@ -64,6 +63,7 @@ def _dispatch(command: str, words: list[str]) -> int:
     commands: dict[str, Callable[[list[str]], int]] = {
         "train": _train,
         "eval": _eval,
+        "score": _score,
         "show": _show,
         "list": _list,
     }
@@ -146,6 +146,7 @@ def _program() -> str:
 
 def _restore(words: list[str], flags: Sequence[str] = ()) -> tuple[Any, set[str], str | None]:
     from slots import runs
+    from slots.evaluation import protocol as get_protocol
 
     target, assignments, given = _split(words, "run folder", flags)
     wanted = _take(assignments, "step") or "latest"
@@ -153,6 +154,9 @@ def _restore(words: list[str], flags: Sequence[str] = ()) -> tuple[Any, set[str]
     member = _take(assignments, "member")
     protocol = _take(assignments, "protocol")
     if protocol is not None:
+        asked = get_protocol(protocol).items
+        if asked is not None and not any(a.startswith("eval.count=") for a in assignments):
+            assignments.append(f"eval.count={asked}")
         assignments.append(f"eval.protocol={protocol}")
     step: int | Literal["latest", "best"]
     if wanted == "best" or wanted == "latest":
@@ -168,57 +172,100 @@ def _restore(words: list[str], flags: Sequence[str] = ()) -> tuple[Any, set[str]
 
 
 def _eval(words: list[str]) -> int:
-    from slots import runs
+    from slots import rescoring, runs, scores
+    from slots.evaluation import protocol
 
+    words, pair = _pair(words, "--explain")
+    masks = _take(words, "masks")
     run, given, count = _restore(words, ["--json", "--references"])
     if count is not None:
         raise ConfigError("count= belongs to show; say eval.count= here.")
+    if pair:
+        return _tell(
+            rescoring.explain_run(run, protocol(pair[0]), protocol(pair[1])), "--json" in given
+        )
     result = runs.evaluate(run)
     references = runs.references(run) if "--references" in given else {}
+    saved = rescoring.save_masks(run, Path(masks)) if masks is not None else []
     if "--json" in given:
-        found = {
-            "run": str(run.folder),
-            "step": run.step,
-            "seeds": list(run.seeds),
-            "protocol": result.protocol.id,
-            "metrics": _plain(result.statistics),
-            "verdicts": [dataclasses.asdict(verdict) for verdict in result.verdicts],
-        }
+        found = {"run": str(run.folder), "step": run.step, **scores.as_data(result, run.seeds)}
         if references:
-            found["references"] = {name: _plain(values) for name, values in references.items()}
+            found["references"] = _references(references)
         print(json.dumps(found))
         return 0
-    several = len(run.seeds) > 1
-    seeds = f"seeds {run.seeds[0]} to {run.seeds[-1]}" if several else f"seed {run.seeds[0]}"
-    print(f"{run.folder} at step {run.step:,}, protocol {result.protocol.id}, {seeds}")
-    for name, s in result.statistics.items():
-        spread, over = (s.seeds_std, f"{len(run.seeds)} seeds, ") if several else (s.stderr, "")
-        error = "" if math.isnan(spread) else f" ± {spread:.4f}"
-        print(f"  {name:<26} {s.mean:.4f}{error}  ({over}n = {s.count})")
-    for seed, verdict in zip(run.seeds, result.verdicts, strict=True):
-        print(f"  slots of seed {seed}: {verdict}")
-    for number, (name, values) in enumerate(references.items()):
-        if number == 0:
-            print("without learning" + "".join(f"{metric:>10}" for metric in values))
-        print(f"  {name:<14}" + "".join(f"{s.mean:10.4f}" for s in values.values()))
+    print(f"{run.folder} at step {run.step:,}, {scores.describe(result, run.seeds)}")
+    _print(scores.lines(result, run.seeds), scores.reference_lines(references))
+    for path in saved:
+        print(path)
     return 0
 
 
-def _plain(statistics: "dict[str, Statistic]") -> dict[str, Any]:
-    return {
-        name: {
-            "mean": _number(s.mean),
-            "stderr": _number(s.stderr),
-            "count": s.count,
-            "seeds_mean": _number(s.seeds_mean),
-            "seeds_std": _number(s.seeds_std),  # needs at least two seeds
-        }
-        for name, s in statistics.items()
-    }
+def _score(words: list[str]) -> int:
+    from slots import rescoring, scores
+    from slots.evaluation import merge, protocol
+    from slots.evaluation.mask_files import read_masks, score_masks
+
+    words, pair = _pair(words, "--explain")
+    names = [word for word in words if "=" not in word and not word.startswith("-")]
+    rest = [word for word in words if word not in names[1:]]
+    _, assignments, given = _split(rest, "file of masks", ["--json", "--references"])
+    truth, name = _take(assignments, "truth"), _take(assignments, "protocol")
+    if assignments:
+        raise ConfigError(f"{assignments[0]!r} is no setting here; there are protocol= and truth=.")
+    known = None if truth is None else Path(truth)
+    files = [read_masks(Path(path), known) for path in names]
+
+    def score(by: Any) -> Any:
+        return merge([score_masks(file, by) for file in files])
+
+    if pair:
+        from slots.evaluation.explain import explain
+
+        return _tell(explain(score, protocol(pair[0]), protocol(pair[1])), "--json" in given)
+    by = protocol(name or "house/image")
+    result = score(by)
+    references = rescoring.file_references(files[0], by) if "--references" in given else {}
+    if "--json" in given:
+        found = {"files": names, **scores.as_data(result, range(len(files)))}
+        if references:
+            found["references"] = _references(references)
+        print(json.dumps(found))
+        return 0
+    print(f"{' '.join(names)}, {scores.describe(result)}")
+    _print(scores.lines(result), scores.reference_lines(references))
+    return 0
 
 
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _pair(words: list[str], flag: str) -> tuple[list[str], list[str]]:
+    """Takes `flag A B` out of the words."""
+    if flag not in words:
+        return words, []
+    place = words.index(flag)
+    pair = words[place + 1 : place + 3]
+    if len(pair) < 2 or any("=" in word or word.startswith("-") for word in pair):
+        raise ConfigError(f"{flag} wants two protocols, as in {flag} house/image mbo/lsd.")
+    return words[:place] + words[place + 3 :], pair
+
+
+def _tell(path: Any, as_json: bool) -> int:
+    from slots import scores
+
+    if as_json:
+        print(json.dumps(scores.explained_data(path)))
+    else:
+        _print(scores.explained(path))
+    return 0
+
+
+def _references(references: dict[str, Any]) -> dict[str, Any]:
+    from slots import scores
+
+    return {name: scores.as_data(one, ())["metrics"] for name, one in references.items()}
+
+
+def _print(*parts: Iterable[str]) -> None:
+    for line in itertools.chain(*parts):
+        print(line)
 
 
 def _show(words: list[str]) -> int:
@@ -262,6 +309,6 @@ def _list(words: list[str]) -> int:
         for name, cls in sorted(family.kinds.items()):
             print(f"  {name:<36} {(cls.__doc__ or '').splitlines()[0]}")
     print("protocol=")
-    for name in PROTOCOLS:
-        print(f"  {name}")
+    for name, one in PROTOCOLS.items():
+        print(f"  {name:<36} {one.used_by}")
     return 0

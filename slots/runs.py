@@ -20,11 +20,12 @@ from slots.config import ConfigError, from_data, leaves, override, replace, to_d
 from slots.evaluation import (
     Evaluation,
     Evaluator,
-    Statistic,
     make_predict,
     merge,
+    protocol,
     score_references,
 )
+from slots.evaluation.scoring import Sizes
 from slots.experiment import Experiment, ExperimentConfig, build, parameter_table
 from slots.models import Model, compose, dictionary, seen_codes
 from slots.training import Checkpoints, Collapsed, MeshConfig, RunError, fit
@@ -215,6 +216,7 @@ def _train(config: ExperimentConfig, folder: Path) -> Run:
         result = _score(evaluator, state)
         save_values(folder, f"{config.eval.split}-{step}", result)
         found: dict[str, Any] = {n: s.as_dict() for n, s in result.statistics.items()}
+        found["protocol"] = result.protocol.id
         if result.verdicts:
             found["verdicts"] = [dataclasses.asdict(verdict) for verdict in result.verdicts]
         return found
@@ -280,14 +282,18 @@ def evaluate(run: Run) -> Evaluation:
     return result
 
 
-def references(run: Run) -> dict[str, dict[str, Statistic]]:
+def references(run: Run) -> dict[str, Evaluation]:
     """What segmentations without learning score, with as many slots, where the run is evaluated.
 
     Raises:
         ConfigError: the data have no label maps.
     """
-    config: Any = run.experiment.config
-    return score_references(run.experiment.dataset, config.eval, config.model.num_slots)
+    config, dataset = run.experiment.config, run.experiment.dataset
+    model: Any = config.model
+    batches = dataset.held_out(config.eval.split, config.eval.batch_size, config.eval.count)
+    sizes = Sizes(dataset.max_objects, dataset.semantic_classes)
+    by = protocol(config.eval.protocol)
+    return score_references(batches, model.num_slots, sizes, by, config.eval.seed)
 
 
 def _score(evaluator: Evaluator, state: State) -> Evaluation:

@@ -23,13 +23,18 @@ LAYERS = (
     {"training"},
     {"experiment"},
     {"presets", "runs"},
-    {"figures"},
+    {"figures", "rescoring", "scores"},
     {"cli"},
     {"__init__"},
     {"__main__"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
-HEAVY = ("tensorflow", "torch", "matplotlib", "orbax", "grain", "PIL", "sklearn", "tensorboardX")
+# fmt: off
+HEAVY = (
+    "tensorflow", "tensorflow_datasets", "torch", "matplotlib", "orbax", "grain", "PIL", "cv2",
+    "sklearn", "tensorboardX", "h5py", "pycocotools", "array_record",
+)
+# fmt: on
 
 
 def imported(source, package):

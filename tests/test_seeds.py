@@ -184,7 +184,7 @@ class TestCommands:
         status, out, err = cli("eval", copy, "--json")
         assert status == 0, err
         found = json.loads(out)
-        assert list(found) == ["run", "step", "seeds", "protocol", "metrics", "verdicts"]
+        assert list(found) == ["run", "step", "seeds", "protocol", "items", "metrics", "verdicts"]
         assert len(found["verdicts"]) == COUNT
         assert found["seeds"] == [4, 5, 6]
         lone = [json.loads(cli("eval", copy, "--json", f"member={i}")[1]) for i in range(COUNT)]
@@ -198,13 +198,13 @@ class TestCommands:
 
     def test_eval_as_a_table(self, copy: Path) -> None:
         head, *rows = cli("eval", copy)[1].splitlines()
-        assert head == f"{copy} at step 6, protocol house/image, seeds 4 to 6"
+        assert head == f"{copy} at step 6, protocol house/image, 16 examples, seeds 4 to 6"
         assert [row.split(":")[0] for row in rows[-3:]] == [
             f"  slots of seed {i}" for i in (4, 5, 6)
         ]
         assert all("±" in row and "(3 seeds, n = 16)" in row for row in rows[:-3])
         head, *rows = cli("eval", copy, "member=1")[1].splitlines()
-        assert head.endswith("seed 5")
+        assert head.endswith("seed 5 (the protocol asks for 3)")
         assert all("(n = 16)" in row for row in rows[:-1])
 
     def test_show(self, copy: Path) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from slots.config import Component
+from slots.config import Component, ConfigError
 from slots.types import Batch
 
 
@@ -43,14 +43,27 @@ class Dataset(abc.ABC):
     """M: labels are 0 (background) to M. 0 where there are no labels."""
     num_classes: int = 0
     """Of `Batch.label`. 0 where scenes have no class."""
+    semantic_classes: int = 0
+    """Largest class id in `Batch.semantic`. 0 where pixels have no class."""
 
     @abc.abstractmethod
-    def train(self, batch_size: int, *, start: int = 0) -> Iterator[Batch]:
+    def train(
+        self, batch_size: int, *, start: int = 0, shard: tuple[int, int] = (0, 1)
+    ) -> Iterator[Batch]:
         """Batches of step `start`, `start + 1`, ... without end.
 
         The batch of a step is a function of the settings (seed included), the batch size and the
         step alone, so that resuming is a matter of `start`. `Batch.index` is the number of the
         scene or record, which comes again in every epoch of a finite set.
+
+        Args:
+            batch_size: examples of a step, in all processes together.
+            start: the first step.
+            shard: (p, P) for the p-th (from 0) of P processes: the p-th of P equal parts of every
+                batch. Together they are the batches of one process.
+
+        Raises:
+            ConfigError: `batch_size` has no P equal parts.
         """
 
     @abc.abstractmethod
@@ -67,6 +80,19 @@ class Dataset(abc.ABC):
     @abc.abstractmethod
     def size(self, split: str) -> int | None:
         """Number of examples in `split`; None for a stream without end."""
+
+    @staticmethod
+    def part(batch_size: int, shard: tuple[int, int]) -> range:
+        """Which rows of a batch are the shard's.
+
+        Raises:
+            ConfigError: `batch_size` has no equal parts.
+        """
+        number, of = shard
+        if batch_size % of:
+            raise ConfigError(f"train.batch_size={batch_size} can't be shared by {of} processes.")
+        size = batch_size // of
+        return range(number * size, (number + 1) * size)
 
     def with_seed(self, seed: int) -> "Dataset":
         """The same data set with the training stream of `data.seed=seed`.

@@ -7,7 +7,7 @@ import math
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Float64, Int32
 
 from slots.config import ConfigError
 from slots.data.base import DataConfig
@@ -136,7 +136,12 @@ class FolderDataset(RecordDataset):
         every = self.config.bad_files == "refuse"
         return len(self._found[split] if every else self._splits[split].records)
 
-    def read(self, split: str, index: Int32[np.ndarray, "b"]) -> dict[str, np.ndarray]:
+    def read(
+        self,
+        split: str,
+        index: Int32[np.ndarray, "b"],
+        places: Float64[np.ndarray, "b"] | None = None,
+    ) -> dict[str, np.ndarray]:
         """See `RecordDataset.read`."""
         return self._splits[split].gather(index, self.max_objects)
 

@@ -4,8 +4,9 @@ import dataclasses
 import hashlib
 from pathlib import Path
 
-from slots.config import ConfigError, nearest
+from slots.config import ConfigError
 from slots.data.pictures import ENDINGS, BadFile, picture_size
+from slots.data.records import located
 
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """Names of split folders, and the split each one is."""
@@ -44,7 +45,9 @@ def find_splits(path: str, held_out_fraction: float) -> dict[str, tuple[Record, 
     Raises:
         ConfigError: no such folder, or no pictures in the places looked at.
     """
-    root = _folder(path)
+    root = located(path)
+    if not root.is_dir():
+        raise ConfigError(f"data.path={path} is a file; name the folder it is in.")
     splits: dict[str, list[Record]] = {}
     for name, split in SPLITS.items():
         if (records := _records(root / name)) and split not in splits:
@@ -60,24 +63,6 @@ def find_splits(path: str, held_out_fraction: float) -> dict[str, tuple[Record, 
     if set(splits) == {"train"}:
         splits = _hold_out(splits["train"], held_out_fraction)
     return {name: tuple(splits[name]) for name in ("train", "val", "test") if splits.get(name)}
-
-
-def _folder(path: str) -> Path:
-    if not path:
-        raise ConfigError("data.path is empty; set it to a folder of pictures, data.path=DIR.")
-    root = Path(path).expanduser()
-    if root.is_dir():
-        return root
-    if root.exists():
-        raise ConfigError(f"data.path={path} is a file; name the folder it is in.")
-    parent = root.absolute().parent
-    while not parent.is_dir():
-        root, parent = parent, parent.parent
-    names = (f.name for f in parent.iterdir() if f.is_dir())
-    raise ConfigError(
-        f"data.path={path} does not exist: {parent} has no {root.name!r}"
-        f"{nearest(root.name, names) or '.'}"
-    )
 
 
 def _records(folder: Path) -> list[Record]:

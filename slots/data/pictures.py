@@ -1,6 +1,7 @@
 """Picture and label files as small arrays of one size; Pillow is imported when a file is read."""
 
 import contextlib
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,19 +33,24 @@ class BadFile(ConfigError):
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator["Image.Image"]:
-    """The picture with only its header read; whatever goes wrong inside becomes a `BadFile`."""
+def _opened(path: Path, encoded: bytes | None = None) -> Iterator["Image.Image"]:
+    """The picture with only its header read; whatever goes wrong inside becomes a `BadFile`.
+
+    Args:
+        path: the file, or the one that `encoded` is a part of.
+        encoded: a picture file's bytes, where they are part of another file.
+    """
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as picture:
+        with Image.open(path if encoded is None else io.BytesIO(encoded)) as picture:
             yield picture
     except BadFile:
         raise
     except FileNotFoundError as error:
         raise BadFile(path, "does not exist (any more)") from error
     except UnidentifiedImageError as error:
-        empty = path.stat().st_size == 0
+        empty = not (path.stat().st_size if encoded is None else encoded)
         raise BadFile(path, "is empty" if empty else "is not a picture Pillow can read") from error
     except Exception as error:
         # Damage shows as OSError, SyntaxError, ValueError, struct.error, ..., each format its own.
@@ -64,6 +70,47 @@ def picture_size(path: Path) -> Size:
         turned = picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5
         # Pillow turns TIFF itself and says the turned size.
         return (width, height) if turned and picture.format != "TIFF" else (height, width)
+
+
+def load_picture(
+    path: Path, channels: int, encoded: bytes | None = None
+) -> UInt8[np.ndarray, "h w c"]:
+    """A picture at its stored size as uint8, not turned by its EXIF tag: label maps have none.
+
+    Channels as in `read_picture`.
+
+    Args:
+        path: the file.
+        channels: 1 or 3.
+        encoded: the picture's bytes, where `path` is a file of records that holds them.
+
+    Raises:
+        BadFile: the picture cannot be decoded, or has floating-point pixels.
+    """
+    with _opened(path, encoded) as picture:
+        small = np.asarray(_eight_bit(picture, channels, path))
+        return small.reshape(*small.shape[:2], channels)
+
+
+def load_labels(path: Path, encoded: bytes | None = None) -> Int32[np.ndarray, "h w"]:
+    """A label map at its stored size from an index picture, see `read_labels`.
+
+    Args:
+        path: the file.
+        encoded: the picture's bytes, where `path` is a file of records that holds them.
+
+    Raises:
+        BadFile: see `read_labels`.
+    """
+    with _opened(path, encoded) as picture:
+        if picture.format == "JPEG":
+            raise BadFile(path, "is a JPEG, which changes labels; store masks as PNG")
+        if picture.mode not in ("P", "L", "1", "I") and not picture.mode.startswith("I;16"):
+            raise BadFile(path, f"is no index picture (its pixels are {picture.mode})")
+        labels = np.asarray(picture).astype(np.int32)
+    if labels.min() < 0 or labels.max() > MAX_LABEL:
+        raise BadFile(path, f"has labels outside 0 to {MAX_LABEL}")
+    return labels
 
 
 def read_picture(path: Path, size: Size, channels: int, square: bool) -> UInt8[np.ndarray, "h w c"]:
@@ -89,14 +136,7 @@ def read_picture(path: Path, size: Size, channels: int, square: bool) -> UInt8[n
     with _opened(path) as opened:
         opened.draft(None, (2 * max(size), 2 * max(size)))
         picture = ImageOps.exif_transpose(opened)
-        if picture.mode == "F":
-            raise BadFile(path, "has floating-point pixels; store it with 8 or 16 bits")
-        if picture.mode.startswith("I"):  # `convert` would clip at 255
-            grey = np.clip(np.asarray(picture, np.float32), 0, MAX_LABEL) / 257.0
-            picture = Image.fromarray(np.round(grey).astype(np.uint8))
-        if picture.mode == "P" and "transparency" in picture.info:
-            picture = picture.convert("RGBA")
-        picture = picture.convert("L" if channels == 1 else "RGB")
+        picture = _eight_bit(picture, channels, path)
         box = _square(picture.height, picture.width) if square else None
         corners = (box[1], box[0], box[1] + box[2], box[0] + box[2]) if box else None
         small = picture.resize((width, height), Image.Resampling.BILINEAR, box=corners)
@@ -117,20 +157,26 @@ def read_labels(path: Path, size: Size, square: bool) -> Int32[np.ndarray, "h w"
         BadFile: the file cannot be decoded, is a JPEG (whose compression changes labels), in
             colour, or holds labels outside 0 to 65535.
     """
-    with _opened(path) as picture:
-        if picture.format == "JPEG":
-            raise BadFile(path, "is a JPEG, which changes labels; store masks as PNG")
-        if picture.mode not in ("P", "L", "1", "I") and not picture.mode.startswith("I;16"):
-            raise BadFile(path, f"is no index picture (its pixels are {picture.mode})")
-        labels = np.asarray(picture).astype(np.int32)
-    if labels.min() < 0 or labels.max() > MAX_LABEL:
-        raise BadFile(path, f"has labels outside 0 to {MAX_LABEL}")
+    labels = load_labels(path)
     if square:
         top, left, side = _square(*labels.shape)
         labels = labels[top : top + side, left : left + side]
-    rows = _centres(size[0], labels.shape[0])
-    columns = _centres(size[1], labels.shape[1])
+    rows = nearest_places(size[0], labels.shape[0])
+    columns = nearest_places(size[1], labels.shape[1])
     return labels[rows[:, None], columns]
+
+
+def _eight_bit(picture: "Image.Image", channels: int, path: Path) -> "Image.Image":
+    from PIL import Image
+
+    if picture.mode == "F":
+        raise BadFile(path, "has floating-point pixels; store it with 8 or 16 bits")
+    if picture.mode.startswith("I"):  # `convert` would clip at 255
+        grey = np.clip(np.asarray(picture, np.float32), 0, MAX_LABEL) / 257.0
+        picture = Image.fromarray(np.round(grey).astype(np.uint8))
+    if picture.mode == "P" and "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+    return picture.convert("L" if channels == 1 else "RGB")
 
 
 def by_size(
@@ -160,8 +206,8 @@ def by_size(
     return new[np.searchsorted(found, labels)]
 
 
-def _centres(new: int, old: int) -> Int32[np.ndarray, "n"]:
-    """The old pixel under the centre of each new one."""
+def nearest_places(new: int, old: int) -> Int32[np.ndarray, "n"]:
+    """The old pixel under the centre of each new one: nearest neighbour, half-pixel centres."""
     return np.floor((np.arange(new) + 0.5) * (old / new)).astype(np.int32)
 
 

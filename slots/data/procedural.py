@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int32, Key, ScalarLike, UInt8, UInt32
 
 from slots.config import ConfigError
@@ -57,7 +58,7 @@ class ProceduralDataset(Dataset):
 
     def __init__(self, config: ProceduralConfig) -> None:
         self.config = config
-        self._generate = jax.jit(self._scenes, static_argnames="count")
+        self._generate = jax.jit(self._scenes, static_argnames=("rows", "batch_size", "steps"))
 
     @abc.abstractmethod
     def scene(self, key: Key[Array, ""]) -> dict[str, Any]:
@@ -67,7 +68,9 @@ class ProceduralDataset(Dataset):
         in it but through the key, for data sets that differ in their seed share the program.
         """
 
-    def train(self, batch_size: int, *, start: int = 0) -> Iterator[Batch]:
+    def train(
+        self, batch_size: int, *, start: int = 0, shard: tuple[int, int] = (0, 1)
+    ) -> Iterator[Batch]:
         """Batches of step `start`, `start + 1`, ... without end; see `Dataset.train`.
 
         Step t holds scenes t * batch_size, ... With `train_size` n these numbers are places in a
@@ -76,7 +79,7 @@ class ProceduralDataset(Dataset):
         """
         size = self.config.train_size
         steps = max(1, SCENES_PER_CALL // batch_size)
-        key, count = self._key("train"), steps * batch_size
+        key, count, rows = self._key("train"), steps * batch_size, self.part(batch_size, shard)
         # The most epochs a call can touch. Sorting is dear: once per epoch, not once per call.
         epochs = 1 if size is None else (size + count - 2) // size + 1
         shuffled, orders = None, None
@@ -86,9 +89,9 @@ class ProceduralDataset(Dataset):
                 epoch, first = divmod(first, size)
                 if epoch != shuffled:
                     shuffled, orders = epoch, _orders(self._key("order"), epoch, epochs, size)
-            scenes = self._generate(key, first, orders, count)
+            scenes = self._generate(key, first, orders, rows, batch_size, steps)
             for t in range(steps):
-                yield _rows(scenes, t * batch_size, batch_size)
+                yield _rows(scenes, t * len(rows), len(rows))
 
     def held_out(self, split: str, batch_size: int, count: int | None = None) -> Iterator[Batch]:
         """The first `count` scenes (None: all) of `val` or `test`, in order; see `Dataset`.
@@ -107,7 +110,7 @@ class ProceduralDataset(Dataset):
         key = self._key(split)
         # An inner generator, so that a wrong request fails where it is made.
         return (
-            self._generate(key, first, None, min(batch_size, total - first))
+            self._generate(key, first, None, range(min(batch_size, total - first)))
             for first in range(0, total, batch_size)
         )
 
@@ -132,10 +135,16 @@ class ProceduralDataset(Dataset):
         key: Key[Array, ""],
         first: ScalarLike,
         orders: Int32[Array, "e n"] | None,
-        count: int,
+        rows: range,
+        batch_size: int = 0,
+        steps: int = 1,
     ) -> Batch:
-        """The `count` scenes from `first` on: a number, or a place in the epochs of `orders`."""
-        index: Array = jnp.arange(count, dtype=jnp.int32) + first
+        """Scenes of these rows of `steps` batches.
+
+        The first batch begins at `first`: a number, or a place in the epochs of `orders`.
+        """
+        numbers = np.arange(steps)[:, None] * batch_size + np.array(rows)[None]
+        index = jnp.asarray(numbers.ravel(), jnp.int32) + first
         if orders is not None:
             index = orders[index // orders.shape[1], index % orders.shape[1]]
         scenes = jax.vmap(lambda i: self.scene(jax.random.fold_in(key, i)))(index)

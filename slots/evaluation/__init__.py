@@ -1,18 +1,12 @@
 """Evaluation: protocols, per-example values, their means."""
 
 from slots.evaluation.accumulate import Accumulator, Statistic, over_seeds, statistic
-from slots.evaluation.evaluate import (
-    Evaluation,
-    EvaluationConfig,
-    Evaluator,
-    OnCollapse,
-    make_predict,
-    merge,
-)
+from slots.evaluation.evaluate import EvaluationConfig, Evaluator, OnCollapse, make_predict
+from slots.evaluation.evaluation import Evaluation, merge
 from slots.evaluation.health import alarms
-from slots.evaluation.labels import MASK_METRICS, label_metrics
 from slots.evaluation.protocols import PROTOCOLS, Protocol, protocol
 from slots.evaluation.references import REFERENCES, score_references
+from slots.evaluation.scoring import MASK_METRICS
 from slots.evaluation.sets import hits
 
 __all__ = [
@@ -28,7 +22,6 @@ __all__ = [
     "Statistic",
     "alarms",
     "hits",
-    "label_metrics",
     "make_predict",
     "merge",
     "over_seeds",

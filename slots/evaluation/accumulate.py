@@ -88,26 +88,23 @@ class Accumulator:
         columns = {n: np.array([self._rows[i][n] for i in numbers], np.float64) for n in names}
         return {"index": np.array(numbers, np.int64), **columns}
 
-    def statistics(self, protocol: Protocol) -> dict[str, Statistic]:
-        """Mean, standard error and count per metric, under the protocol's rule for undefined."""
-        table = self.table()
-        return {n: statistic(v, protocol) for n, v in table.items() if n != "index"}
 
-
-def statistic(values: Any, protocol: Protocol) -> Statistic:
+def statistic(values: Any, protocol: Protocol, weights: Any = None) -> Statistic:
     """Mean, standard error and count of per-example values, NaN where undefined.
 
     Args:
         values: [n], or [m, n] of several members.
         protocol: says what an undefined value counts as.
+        weights: [n], of the examples; None: all the same.
     """
     values = np.asarray(values, np.float64)
+    weights = None if weights is None else np.asarray(weights, np.float64)
     if protocol.empty != "skip":
         values = np.where(np.isnan(values), 1.0 if protocol.empty == "one" else 0.0, values)
     if values.ndim == 1:
-        return _of_examples(values)
-    members = tuple(_of_examples(row).mean for row in values)
-    examples = _of_examples([_of_examples(column).mean for column in values.T])
+        return _of_examples(values, weights)
+    members = tuple(_of_examples(row, weights).mean for row in values)
+    examples = _of_examples([_of_examples(column).mean for column in values.T], weights)
     return Statistic(over_seeds(members)[0], examples.stderr, examples.count, members)
 
 
@@ -121,13 +118,17 @@ def over_seeds(values: Sequence[float]) -> tuple[float, float]:
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else math.nan
 
 
-def _of_examples(values: Iterable[float]) -> Statistic:
-    counted = [float(v) for v in values if not math.isnan(v)]
+def _of_examples(values: Iterable[float], weights: Iterable[float] | None = None) -> Statistic:
+    """Of those with a value and a weight; the error is that of a ratio of two sums."""
+    known = list(values)
+    paired = zip(known, [1.0] * len(known) if weights is None else weights, strict=True)
+    counted = [(float(v), float(w)) for v, w in paired if w > 0 and not math.isnan(v)]
     n = len(counted)
     if n == 0:
         return Statistic(math.nan, math.nan, 0)
-    mean = math.fsum(counted) / n
+    total = math.fsum(w for _, w in counted)
+    mean = math.fsum(v * w for v, w in counted) / total
     if n == 1:
         return Statistic(mean, math.nan, 1)
-    variance = math.fsum((v - mean) ** 2 for v in counted) / (n - 1)
-    return Statistic(mean, math.sqrt(variance / n), n)
+    squares = math.fsum((w * (v - mean)) ** 2 for v, w in counted)
+    return Statistic(mean, math.sqrt(squares * n / (n - 1)) / total, n)

@@ -1,25 +1,25 @@
 """Evaluation of a model on held-out examples."""
 
 import dataclasses
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, Key, PyTree, Shaped
 
 from slots import metrics
 from slots.config import ConfigError
 from slots.data.base import Dataset
-from slots.evaluation.accumulate import Accumulator, Statistic, over_seeds, statistic
+from slots.evaluation.accumulate import Accumulator
 from slots.evaluation.classes import class_rows, class_scores, class_values
 from slots.evaluation.codes import code_rows, code_scores
+from slots.evaluation.evaluation import Evaluation, conclude
 from slots.evaluation.health import health_rows, judge
-from slots.evaluation.labels import MASK_METRICS, label_metrics
 from slots.evaluation.protocols import Protocol, protocol
+from slots.evaluation.scoring import ATTENTION, Sizes, mask_scores, truth
 from slots.evaluation.sets import average_precisions, set_rows
 from slots.models import Definition, Model
 from slots.types import Batch, Context, Prediction
@@ -62,55 +62,7 @@ class EvaluationConfig:
             raise ConfigError(f"eval.seed={self.seed} must be at least 0 and below 2**32.")
         if self.max_restarts < 0:
             raise ConfigError(f"eval.max_restarts={self.max_restarts} must be 0 or more.")
-        wanted = protocol(self.protocol).items
-        if wanted is not None and self.count != wanted:
-            raise ConfigError(
-                f"Protocol {self.protocol} is defined on {wanted} examples, "
-                f"got eval.count={self.count}."
-            )
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """What an evaluation found."""
-
-    protocol: Protocol
-    statistics: dict[str, Statistic]
-    """Per metric, those of all examples together among them (without an error)."""
-    per_example: dict[str, np.ndarray]
-    """`index` [n] and a column per metric that examples have: [n], or [m, n] of several members."""
-    verdicts: tuple[metrics.Verdict, ...] = ()
-    """On the health of each member's slots; empty where there are no masks of two slots."""
-
-
-def merge(evaluations: Sequence[Evaluation]) -> Evaluation:
-    """The members' evaluations on the same examples as one; a lone one as it is."""
-    first = evaluations[0]
-    if len(evaluations) == 1:
-        return first
-    statistics, columns = {}, {"index": first.per_example["index"]}
-    for name, one in first.statistics.items():
-        if name in first.per_example:
-            columns[name] = np.stack([e.per_example[name] for e in evaluations])
-            statistics[name] = statistic(columns[name], first.protocol)
-        else:
-            members = tuple(e.statistics[name].mean for e in evaluations)
-            statistics[name] = Statistic(over_seeds(members)[0], math.nan, one.count, members)
-    verdicts = tuple(verdict for e in evaluations for verdict in e.verdicts)
-    return Evaluation(first.protocol, statistics, columns, verdicts)
-
-
-METRICS = (
-    "accuracy",
-    "hmc",
-    *MASK_METRICS,
-    "mse_mean",
-    "mse_sum",
-    "psnr",
-    *(f"{name}_attention" for name in MASK_METRICS),
-    "slot_count_error",
-)
-"""Names of all values, in the order they are reported in."""
+        protocol(self.protocol)
 
 
 def make_predict(
@@ -141,13 +93,14 @@ def make_predict(
 
 
 def picture_metrics(
-    model: Model, prediction: Prediction, batch: Batch, max_objects: int
-) -> dict[str, Float[Array, "b"]]:
-    """Every metric that the batch's labels allow, per example.
+    model: Model, prediction: Prediction, batch: Batch, sizes: Sizes, protocol: Protocol
+) -> tuple[dict[str, Float[Array, "b"]], dict[str, Shaped[Array, "b *rest"]]]:
+    """Every metric that the batch's labels allow, per example, and rows of pooled ones.
 
     Names without an ending come from the decoder's masks, those that end in `_attention` from the
-    slot module's attention. `slot_count_error` is how far the number of active slots is from that
-    of true segments, the background among them, where the model chooses that number.
+    slot module's attention, unless the protocol takes that. `slot_count_error` is how far the
+    number of active slots is from that of true segments, the background among them, where the
+    model chooses that number.
     """
     values = class_values(prediction, batch)
     drawn = prediction.reconstruction
@@ -158,22 +111,26 @@ def picture_metrics(
         values["mse_sum"] = metrics.reconstruction_error(pixels, picture, reduce="sum")
         values["psnr"] = metrics.psnr(pixels, picture)
     if batch.segmentation is None:
-        return values
-    true = batch.segmentation
-    tokens = prediction.tokens
-    attention = prediction.grouping.attention
-    sources = {"_attention": attention.reshape(*attention.shape[:2], *tokens.grid)}
-    if drawn is not None:
-        sources = {"": drawn.masks, **sources}
-    for ending, masks in sources.items():
-        labels = metrics.labels_from_masks(masks, (true.shape[1], true.shape[2]))
-        found = label_metrics(labels, masks.shape[-3], batch, max_objects)
-        values |= {name + ending: value for name, value in found.items()}
+        return values, {}
+    found, rows = mask_scores(masks_of(prediction), batch, sizes, protocol)
+    values |= found
     active = prediction.grouping.slots.active
     if active is not None:
-        here = metrics.segment_count(true, ignore=batch.ignore, num_true=max_objects + 1)
+        here = metrics.segment_count(
+            batch.segmentation, ignore=batch.ignore, num_true=sizes.objects + 1
+        )
         values["slot_count_error"] = jnp.abs(active.sum(axis=1) - here).astype(jnp.float32)
-    return values
+    return values, rows
+
+
+def masks_of(prediction: Prediction) -> dict[str, Float[Array, "b k h w"]]:
+    """The decoder's masks, where it draws some, and attention, by the ending of their scores."""
+    attention = prediction.grouping.attention
+    grid = prediction.tokens.grid
+    sources = {ATTENTION: attention.reshape(*attention.shape[:2], *grid)}
+    if prediction.reconstruction is not None:
+        sources = {"": prediction.reconstruction.masks, **sources}
+    return sources
 
 
 class Evaluator:
@@ -188,17 +145,19 @@ class Evaluator:
     ):
         self.dataset, self.config, self.mesh = dataset, config, mesh
         self.protocol = protocol(config.protocol)
+        self.protocol.check(dataset.config)
         held = dataset.size(config.split)
         if held is not None and config.count is not None and config.count > held:
             raise ConfigError(
                 f"eval.count={config.count}, but the split {config.split!r} holds {held} examples."
             )
         predict = make_predict(definition, config.seed, config.draws)
+        sizes = Sizes(dataset.max_objects, dataset.semantic_classes)
 
         def measure(params: PyTree, variables: PyTree, batch: Batch) -> Any:
             model, prediction = predict(params, variables, batch)
-            values = picture_metrics(model, prediction, batch, dataset.max_objects)
-            rows = health_rows(prediction, batch, dataset.max_objects)
+            values, rows = picture_metrics(model, prediction, batch, sizes, self.protocol)
+            rows |= health_rows(prediction, batch, dataset.max_objects)
             rows |= set_rows(prediction) | code_rows(prediction) | class_rows(prediction, batch)
             return values, rows
 
@@ -214,24 +173,16 @@ class Evaluator:
         place = NamedSharding(self.mesh, PartitionSpec(("data", "fsdp")))
         found = Accumulator()
         for batch in self.dataset.held_out(config.split, size, config.count):
-            padded = jax.device_put(_pad(batch, size), place)
+            padded = jax.device_put(_pad(truth(batch, self.protocol), size), place)
             found.add(
                 np.asarray(padded.index),
                 *jax.device_get(self._measure(params, variables, padded)),
             )
-        statistics, table, arrays = found.statistics(self.protocol), found.table(), found.arrays()
-        order = [n for n in METRICS if n in statistics]  # jit sorts names; readers want ours
+        arrays = found.arrays()
         health, verdicts = judge(arrays)
         pooled = average_precisions(self._definition.bind(params), arrays)
         pooled |= code_scores(variables, arrays) | class_scores(arrays) | health
-        count = len(table["index"])
-        together = {name: Statistic(value, math.nan, count) for name, value in pooled.items()}
-        return Evaluation(
-            self.protocol,
-            {name: statistics[name] for name in order} | together,
-            {name: table[name] for name in ("index", *order)},
-            verdicts,
-        )
+        return conclude(found, self.protocol, pooled, verdicts)
 
 
 def _pad(batch: Batch, size: int) -> Batch:

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +11,11 @@ from jaxtyping import Array, Float, Int32, Key
 
 from slots import metrics
 from slots.config import ConfigError
-from slots.data.base import Dataset
-from slots.evaluation.accumulate import Accumulator, Statistic
-from slots.evaluation.evaluate import EvaluationConfig
-from slots.evaluation.labels import MASK_METRICS, label_metrics
-from slots.evaluation.protocols import protocol as get_protocol
+from slots.evaluation.accumulate import Accumulator
+from slots.evaluation.evaluation import Evaluation, conclude
+from slots.evaluation.protocols import Protocol
+from slots.evaluation.scoring import Sizes, label_scores, segment_counts, truth
+from slots.types import Batch
 
 Pictures = Float[Array | np.ndarray, "b h w c"]
 Labels = Int32[Array, "b h w"]
@@ -124,31 +124,34 @@ REFERENCES: dict[str, Callable[[Pictures, int, Key[Array, "b"]], Labels]] = {
 
 
 def score_references(
-    dataset: Dataset, config: EvaluationConfig, count: int
-) -> dict[str, dict[str, Statistic]]:
-    """Every reference's scores on the examples that a model is evaluated on, by `MASK_METRICS`.
+    batches: Iterable[Batch], count: int, sizes: Sizes, protocol: Protocol, seed: int = 0
+) -> dict[str, Evaluation]:
+    """Every reference's scores on the examples that a model is evaluated on.
 
     Args:
-        dataset: with label maps.
-        config: says which examples, and under which protocol.
+        batches: pictures and their label maps.
         count: of slots, which should be the model's.
+        sizes: of the truth's labels.
+        protocol: the model's.
+        seed: of the random one.
 
     Raises:
-        ConfigError: the data set has no label maps, or no such examples.
+        ConfigError: the data have no label maps.
     """
     found = {name: Accumulator() for name in REFERENCES}
-    root = jax.random.key(config.seed)
-    for batch in dataset.held_out(config.split, config.batch_size, config.count):
-        true = batch.segmentation
-        if true is None:
+    root = jax.random.key(seed)
+    for batch in batches:
+        if batch.segmentation is None:
             raise ConfigError("References are scored by label maps, which these data have not.")
+        fitted = truth(batch, protocol)
+        assert fitted.segmentation is not None
+        size = (fitted.segmentation.shape[1], fitted.segmentation.shape[2])
         keys = jax.vmap(lambda i: jax.random.fold_in(root, i))(jnp.asarray(batch.index))
+        counts = segment_counts(fitted, sizes, protocol)
         for name, segment in REFERENCES.items():
             labels = segment(batch.pixels, count, keys)
-            if labels.shape != true.shape:
-                labels = metrics.resize_labels(labels, (true.shape[1], true.shape[2]))
-            values = label_metrics(labels, count, batch, dataset.max_objects)
-            found[name].add(np.asarray(batch.index), jax.device_get(values))
-    protocol = get_protocol(config.protocol)
-    scores = {name: one.statistics(protocol) for name, one in found.items()}
-    return {name: {n: values[n] for n in MASK_METRICS} for name, values in scores.items()}
+            if labels.shape[1:] != size:
+                labels = metrics.resize_labels(labels, size)
+            values = label_scores(labels, count, fitted, sizes, protocol)
+            found[name].add(np.asarray(batch.index), *jax.device_get((values, counts)))
+    return {name: conclude(one, protocol) for name, one in found.items()}

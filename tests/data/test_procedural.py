@@ -186,3 +186,18 @@ def test_unpack_reverses_pack():
     np.testing.assert_array_equal(image, [[[1, 2, 3], [255, 128, 0], [0, 0, 0]]])
     np.testing.assert_array_equal(labels, [[1, 2, 0]])
     assert (image.dtype, labels.dtype) == (np.uint8, np.int32)
+
+
+@pytest.mark.parametrize("train_size", [None, 5])
+@pytest.mark.parametrize("processes", [2, 3])
+def test_shards_are_the_parts_of_one_batch(train_size, processes):
+    data = noise(train_size=train_size)
+    parts = [data.train(6, start=3, shard=(p, processes)) for p in range(processes)]
+    for whole, *shards in itertools.islice(zip(data.train(6, start=3), *parts, strict=True), 3):
+        together = jax.tree.map(lambda *x: np.concatenate(x), *shards)
+        jax.tree.map(np.testing.assert_array_equal, whole, together)
+
+
+def test_a_batch_without_equal_parts():
+    with pytest.raises(ConfigError, match=r"train.batch_size=7 can't be shared by 2 processes"):
+        next(noise().train(7, shard=(0, 2)))

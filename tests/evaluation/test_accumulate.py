@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from slots.config import ConfigError
-from slots.evaluation import PROTOCOLS, Accumulator, Protocol, over_seeds, protocol, statistic
+from slots.evaluation import Accumulator, Protocol, over_seeds, statistic
+from slots.evaluation.evaluation import conclude
 
 SKIP, ONE, ZERO = (Protocol(id=rule, empty=rule) for rule in ("skip", "one", "zero"))
 NAN = math.nan
@@ -110,16 +110,32 @@ class TestMembers:
         assert over_seeds(values) == pytest.approx((mean, std), nan_ok=True)
 
 
+class TestWeights:
+    def test_by_hand(self) -> None:
+        found = statistic([1.0, 0.0, 0.5], SKIP, [1, 3, 0])
+        assert (found.mean, found.count) == (0.25, 2)
+        # Of a ratio of sums: √(n/(n-1) Σ (w (v - mean))²) / Σ w.
+        assert found.stderr == pytest.approx(math.sqrt(2 * (0.75**2 + 0.75**2)) / 4)
+
+    def test_equal_ones_change_nothing(self) -> None:
+        values = [1.0, 2.0, NAN, 5.0]
+        assert statistic(values, SKIP, [2, 2, 2, 2]) == statistic(values, SKIP)
+
+    def test_of_members(self) -> None:
+        found = statistic([[1.0, 0.0], [0.0, 1.0]], SKIP, [3, 1])
+        assert found.members == (0.75, 0.25)
+
+
 class TestAccumulator:
     def test_neither_order_nor_batches_change_a_bit(self) -> None:
         draw = np.random.default_rng(0)
         values = draw.normal(size=101).astype(np.float32) * 10.0 ** draw.integers(-6, 6, 101)
         index = np.arange(101)
-        expected = collected(index, values, [101]).statistics(SKIP)
+        expected = statistic(collected(index, values, [101]).table()["a"], SKIP)
         for sizes in ([1] * 101, [7] * 14 + [3], [64, 37]):
             order = draw.permutation(101)
             found = collected(index[order], values[order], sizes)
-            assert found.statistics(SKIP) == expected
+            assert statistic(found.table()["a"], SKIP) == expected
             np.testing.assert_array_equal(found.table()["index"], index)
             np.testing.assert_array_equal(found.table()["a"], values.astype(np.float64))
 
@@ -127,25 +143,11 @@ class TestAccumulator:
         found = Accumulator()
         found.add(np.array([0, 1, 0, 0]), {"a": np.array([1.0, 2.0, 9.0, 9.0])})
         found.add(np.array([1, 2]), {"a": np.array([9.0, 3.0])})
-        assert found.statistics(SKIP)["a"].count == 3
         np.testing.assert_array_equal(found.table()["a"], [1.0, 2.0, 3.0])
 
     def test_metrics_are_counted_apart(self) -> None:
         found = Accumulator()
-        found.add(np.array([0, 1]), {"a": np.array([1.0, NAN]), "b": np.array([1.0, 0.0])})
-        statistics = found.statistics(SKIP)
-        assert statistics["a"].count == 1
-        assert statistics["b"].count == 2
-
-    def test_nothing_added(self) -> None:
-        assert Accumulator().statistics(SKIP) == {}
-
-
-class TestProtocols:
-    def test_ids_are_their_names(self) -> None:
-        assert all(name == p.id == protocol(name).id for name, p in PROTOCOLS.items())
-        assert {"house/image", "house/clip", "fg-ari/slot-attention"} <= set(PROTOCOLS)
-
-    def test_an_unknown_one_is_refused(self) -> None:
-        with pytest.raises(ConfigError, match=r"no protocol 'house/imag'.*house/image"):
-            protocol("house/imag")
+        found.add(np.array([0, 1]), {"fg_ari": np.array([1.0, NAN]), "ari": np.array([1.0, 0.0])})
+        statistics = conclude(found, SKIP).statistics
+        assert statistics["fg_ari"].count == 1
+        assert statistics["ari"].count == 2

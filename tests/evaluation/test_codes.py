@@ -11,8 +11,10 @@ from numpy.testing import assert_allclose
 
 from slots import metrics
 from slots.config import replace
+from slots.evaluation import protocol
 from slots.evaluation.codes import code_rows, code_scores
 from slots.evaluation.evaluate import make_predict, picture_metrics
+from slots.evaluation.scoring import Sizes
 from slots.types import Context
 
 
@@ -72,16 +74,19 @@ def test_without_a_dictionary_there_is_nothing_to_say():
     assert code_scores(variables, {}) == {}
 
 
+HOUSE = (Sizes(3), protocol("house/image"))
+
+
 def test_number_of_slots_against_the_truth():
     """Two of three slots for a ground and three objects: two too few."""
     truth = jnp.zeros((1, 16, 16), jnp.int32).at[0, :6, ::5].set(jnp.array([1, 2, 3, 1]))
     batch = dataclasses.replace(scenes(0), segmentation=truth)
     model, prediction, _ = predicted(small_model(), batch)
-    assert "slot_count_error" not in picture_metrics(model, prediction, batch, 3)
+    assert "slot_count_error" not in picture_metrics(model, prediction, batch, *HOUSE)[0]
     slots = dataclasses.replace(prediction.grouping.slots, active=jnp.array([[True, False, True]]))
     grouping = dataclasses.replace(prediction.grouping, slots=slots)
     counted = dataclasses.replace(prediction, grouping=grouping)
-    assert picture_metrics(model, counted, batch, 3)["slot_count_error"] == 2
+    assert picture_metrics(model, counted, batch, *HOUSE)[0]["slot_count_error"] == 2
 
 
 def test_inactive_slots_win_no_pixel():

@@ -7,9 +7,9 @@ from scipy import ndimage
 from sklearn.cluster import KMeans
 
 from slots import metrics
-from slots.config import ConfigError, replace
+from slots.config import ConfigError
 from slots.data import MultiDSpritesConfig, TetrominoesConfig
-from slots.evaluation import EvaluationConfig
+from slots.evaluation import protocol
 from slots.evaluation.references import (
     PLACE,
     REFERENCES,
@@ -19,9 +19,9 @@ from slots.evaluation.references import (
     random_pixels,
     score_references,
 )
+from slots.evaluation.scoring import Sizes
 
 KEYS = jax.random.split(jax.random.key(0), 24)
-EVALUATION = EvaluationConfig(count=20, batch_size=8)
 
 
 @pytest.fixture(scope="module")
@@ -102,33 +102,36 @@ def test_components_take_the_commonest_colour_for_the_ground():
     assert shares[ground].min() > 0.99
 
 
-def test_scores_do_not_depend_on_the_batch_size():
+SIZES = Sizes(3)
+
+
+def scored(batch_size=64, seed=0):
     dataset = TetrominoesConfig(held_out_size=20).make()
-    whole = score_references(dataset, EVALUATION, 4)
-    parts = score_references(dataset, replace(EVALUATION, batch_size=7), 4)
-    assert whole == parts
+    batches = dataset.held_out("val", batch_size)
+    return score_references(batches, 4, SIZES, protocol("house/image"), seed)
+
+
+def test_scores_do_not_depend_on_the_batch_size():
+    whole, parts = scored(), scored(batch_size=7)
     assert list(whole) == list(REFERENCES)
-    scores = {name: found["fg_ari"].mean for name, found in whole.items()}
-    assert whole["grid"]["ari"].count == 20
+    for name, found in whole.items():
+        assert found.statistics == parts[name].statistics
+        np.testing.assert_array_equal(found.per_example["objects"], 3)
+    scores = {name: found.statistics["fg_ari"].mean for name, found in whole.items()}
+    assert whole["grid"].statistics["ari"].count == 20
     assert scores["one segment"] == 0
     assert abs(scores["random pixels"]) < 0.02
     assert scores["components"] > 0.6 > scores["grid"] > 0.1
 
 
 def test_other_seeds_are_other_pixels():
-    dataset = TetrominoesConfig(held_out_size=20).make()
-    first, other = (score_references(dataset, replace(EVALUATION, seed=seed), 4) for seed in (0, 1))
-    assert first["grid"] == other["grid"]
-    assert first["random pixels"] != other["random pixels"]
+    first, other = scored(), scored(seed=1)
+    assert first["grid"].statistics == other["grid"].statistics
+    assert first["random pixels"].statistics != other["random pixels"].statistics
 
 
 def test_labels_are_needed():
-    dataset = TetrominoesConfig(held_out_size=20).make()
-    bare = dataset.held_out
-
-    def without_labels(*args):
-        return (dataclasses.replace(batch, segmentation=None) for batch in bare(*args))
-
-    dataset.held_out = without_labels
+    batch = next(TetrominoesConfig(held_out_size=20).make().held_out("val", 20))
+    bare = dataclasses.replace(batch, segmentation=None)
     with pytest.raises(ConfigError, match="label maps, which these data have not"):
-        score_references(dataset, EVALUATION, 4)
+        score_references([bare], 4, SIZES, protocol("house/image"))
