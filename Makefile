@@ -39,9 +39,10 @@ lint: $(VENV)/.dev  ## formatting, lints, types
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
-bench: $(VENV)/.core  ## time training steps against plain PyTorch (wants a quiet machine)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]' '$(TORCH)'
+bench: $(VENV)/.core  ## time training steps against plain PyTorch, and readers (wants a quiet machine)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench,coco]' '$(TORCH)'
 	$(BIN)/python -m scripts.benchmark --out docs/benchmarks.md
+	$(BIN)/python -m scripts.benchmark.loading --out docs/results/loading.md
 
 lock: $(VENV)/.dev  ## renew constraints.txt (wants uv)
 	uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra tensorboard --no-header --no-annotate \

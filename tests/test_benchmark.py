@@ -13,11 +13,12 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # `scripts` is no package of the distribution
 
 from scripts.benchmark import __main__ as program  # noqa: E402
+from scripts.benchmark import loading  # noqa: E402
 from scripts.benchmark.breakdown import breakdown  # noqa: E402
 from scripts.benchmark.cases import CASES, TINY  # noqa: E402
 from scripts.benchmark.table import section  # noqa: E402
 from scripts.benchmark.timing import Result, measure  # noqa: E402
-from slots import ConfigError, build  # noqa: E402
+from slots import ConfigError, build, presets  # noqa: E402
 from slots.config import override  # noqa: E402
 from slots.modules import InvariantSlotAttentionConfig  # noqa: E402
 
@@ -67,6 +68,33 @@ def test_parts_of_the_step():
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_rows_name_presets_and_settings_that_exist(name):
     assert CASES[name].config.model.num_slots
+
+
+@pytest.fixture(scope="module")
+def few_scenes():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loading, "SCENES", 12)
+        patch.setattr(loading, "HELD_OUT", 4)
+        yield
+
+
+@pytest.mark.parametrize("name", sorted(set(loading.ROWS) - {"generated"}))
+def test_copies_of_published_sets_are_read(name, few_scenes, tmp_path):
+    row = loading.ROWS[name]
+    config = override(presets.load(row.preset), row.make(tmp_path))
+    batch = next(config.data.make().train(4))
+    assert batch.image.shape == (4, *config.data.image_size, 3)
+    assert batch.segmentation.any()
+
+
+def test_reading_is_timed_beside_steps(few_scenes, capsys, tmp_path):
+    arguments = ["--rows", "generated", "--rounds", "1", "--seconds", "0.01"]
+    loading.main([*arguments, "--out", str(tmp_path / "table.md")])
+    text = (tmp_path / "table.md").read_text()
+    *_, row = text.splitlines()
+    assert row in capsys.readouterr().out
+    assert row.startswith("| Tetrominoes, generated | `slot_attention/tetrominoes_cpu` |")
+    assert all(float(cell.replace(",", "")) > 0 for cell in row.split("|")[3:6])
 
 
 FRAMES = ["model.initializer=frames", "model.module=invariant_slot_attention"]
