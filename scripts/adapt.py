@@ -21,7 +21,6 @@ from typing import Any
 import jax
 import numpy as np
 from conditions import Condition, cell, table, train_missing, write_record, write_table
-from provenance import commit
 
 import slots
 from slots import presets
@@ -29,6 +28,7 @@ from slots.config import ConfigError, override, replace
 from slots.data.digits import CLASSES
 from slots.evaluation import Evaluator, merge
 from slots.experiment import build
+from slots.provenance import commit
 from slots.runs import Run
 from slots.training import OptimizerConfig, ParamRule, use_compilation_cache
 from slots.training.members import each

@@ -9,12 +9,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from provenance import commit, machine
-
 import slots
 from slots import presets
 from slots.config import ConfigError, override
 from slots.experiment import ExperimentConfig
+from slots.provenance import commit, machine
 from slots.training import read_records
 
 _K = TypeVar("_K")

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from conditions import table
-from provenance import commit, machine
+
+from slots.provenance import commit, machine
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 

@@ -19,11 +19,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from provenance import commit, machine
 
 from slots import presets
 from slots.config import override
 from slots.experiment import build
+from slots.provenance import commit, machine
 from slots.training import Trainer
 from slots.training.members import stack, unstack
 

@@ -16,11 +16,10 @@ import statistics
 import time
 from pathlib import Path
 
-from provenance import commit, machine
-
 import slots
 from slots import presets
 from slots.config import override
+from slots.provenance import commit, machine
 
 METRICS = ("fg_ari", "ari", "mbo", "miou", "corloc", "mse_mean")
 

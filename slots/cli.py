@@ -1,4 +1,4 @@
-"""`slots train | eval | score | show | list`: parse, call, say what went wrong in one sentence."""
+"""The command `slots`: parse, call, say what went wrong in one sentence."""
 
 import itertools
 import json
@@ -19,6 +19,8 @@ USAGE = """slots: object-centric learning in JAX
   slots eval RUN --explain A B         what separates two protocols on the run's masks
   slots score FILE.npz ... [protocol=ID] [truth=FILE.npz]   score masks from any model
   slots show RUN [key=value ...]       write its figures to RUN/figures
+  slots reproduce [ROW] [--full] [out=DIR] [key=value ...]   run a paper's row; no ROW lists them
+  slots data check PATH [--quick]      which published set is there, whether it is whole
   slots list                           presets and everything that can be plugged in
 
 CONFIG is a preset as `slots list` prints it, a Python file with a function config(), or a run
@@ -65,6 +67,8 @@ def _dispatch(command: str, words: list[str]) -> int:
         "eval": _eval,
         "score": _score,
         "show": _show,
+        "reproduce": _reproduce,
+        "data": _data,
         "list": _list,
     }
     if command not in commands:
@@ -234,6 +238,41 @@ def _score(words: list[str]) -> int:
     print(f"{' '.join(names)}, {scores.describe(result)}")
     _print(scores.lines(result), scores.reference_lines(references))
     return 0
+
+
+def _reproduce(words: list[str]) -> int:
+    from slots import reproduce
+    from slots.published import PUBLISHED
+
+    if not [word for word in words if not word.startswith("-")]:
+        for name, row in PUBLISHED.items():
+            numbers = ", ".join(f"{n} {mean:.3f}" for n, (mean, _) in row.values.items())
+            print(f"  {name:<42} {row.paper}: {numbers or 'no number could be had'}")
+        return 0
+    name, assignments, given = _split(words, "row", ["--full", "--json"])
+    row = reproduce.find(name)
+    out = Path(_take(assignments, "out") or f"reproductions/{name}")
+    command = ["slots", "reproduce", *words]
+    card = reproduce.reproduce(
+        row, out, full="--full" in given, settings=assignments, command=command
+    )
+    _print([json.dumps(card)] if "--json" in given else reproduce.card_lines(card))
+    print(f"The card is in {out}", file=sys.stderr)
+    return 0
+
+
+def _data(words: list[str]) -> int:
+    from slots.data.check import check
+    from slots.data.check_report import lines
+
+    if not words or words[0] != "check":
+        raise ConfigError("slots data has one command: slots data check PATH [--quick]")
+    target, assignments, given = _split(words[1:], "file or folder", ["--quick"])
+    if assignments:
+        raise ConfigError(f"{assignments[0]!r} is no setting here.")
+    report = check(Path(target), quick="--quick" in given)
+    _print(lines(report))
+    return 0 if report.sound else 1
 
 
 def _pair(words: list[str], flag: str) -> tuple[list[str], list[str]]:

@@ -1,6 +1,8 @@
 """The figures of a run: what `slots show` writes."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -91,11 +93,12 @@ def write_figures(run: Run, count: int = 8) -> list[Path]:
         images[0], attention[0], grid=prediction.tokens.grid
     )
     records = read_records(run.folder / "metrics.jsonl")
+    told = _measured_by(run, records)
     wanted = {"curves": _CURVES, "health": [f"health/{name}" for name in _HEALTH]}
     for title, curves in wanted.items():
         names = [name for name in curves if any(name in record for record in records)]
         if names:
-            figures[title] = visualize.training_curves(records, names)
+            figures[title] = visualize.training_curves(records, names, caption=told)
     folder = run.folder / "figures"
     folder.mkdir(exist_ok=True)
     paths = []
@@ -104,3 +107,14 @@ def write_figures(run: Run, count: int = 8) -> list[Path]:
         figure.savefig(path, dpi=120)
         paths.append(path)
     return paths
+
+
+def _measured_by(run: Run, records: Sequence[Mapping[str, Any]]) -> str:
+    """Protocol, examples and seeds of the evaluations among the records; empty without one."""
+    measured = [record for record in records if record["kind"] == "val"]
+    if not measured:
+        return ""
+    protocol = measured[-1].get("protocol", "")
+    counts = [s["count"] for s in measured[-1].values() if isinstance(s, Mapping)]
+    seeds = ", ".join(map(str, run.seeds))
+    return f"scores: protocol {protocol}, n = {max(counts, default=0):,}, seed {seeds}"

@@ -315,6 +315,37 @@ class TestShow:
         assert status == 0, err
 
 
+class TestData:
+    def test_a_folder_of_pictures(self, cli: Cli, tmp_path: Path) -> None:
+        write_pictures(tmp_path / "train", 3)
+        status, out, _ = cli("data", "check", tmp_path)
+        assert status == 0
+        assert out.splitlines()[0] == f"{tmp_path}: pictures in a folder"
+        assert f"data.path={tmp_path}" in out
+
+    def test_a_damaged_one(self, cli: Cli, tmp_path: Path) -> None:
+        write_pictures(tmp_path / "train", 3)
+        next((tmp_path / "train").rglob("*.png")).write_bytes(b"")
+        status, out, _ = cli("data", "check", tmp_path)
+        assert status == 1
+        assert "problem" in out
+
+    @pytest.mark.parametrize(
+        ("words", "sentence"),
+        [
+            (["data"], "slots data check PATH"),
+            (["data", "check"], "Say which file or folder first"),
+            (["data", "check", "nowhere"], "nowhere does not exist"),
+            (["data", "check", ".", "a=3"], "'a=3' is no setting here"),
+        ],
+        ids=str,
+    )
+    def test_mistakes(self, words: list[str], sentence: str, cli: Cli) -> None:
+        status, _, err = cli(*words)
+        assert status == 1
+        assert sentence in err
+
+
 class TestList:
     def test_each_thing_stands_there_once(self, cli: Cli) -> None:
         status, out, err = cli("list")
@@ -349,7 +380,7 @@ class TestHelp:
     def test_is_given(self, words: list[str], cli: Cli) -> None:
         status, out, _ = cli(*words)
         assert status == 0
-        for command in ("train", "eval", "score", "show", "list"):
+        for command in ("train", "eval", "score", "show", "reproduce", "list"):
             assert f"slots {command}" in out
 
     def test_no_words_at_all(self, cli: Cli) -> None:
@@ -370,7 +401,7 @@ class TestMistypedWords:
         ("words", "parts"),
         [
             (["trian", PRESET], ["'trian'", "'train'"]),
-            (["zzz"], ["'zzz'", "train, eval, score, show, list"]),
+            (["zzz"], ["'zzz'", "train, eval, score, show, reproduce, data, list"]),
             (["train"], ["preset or run folder", "slots --help"]),
             (["train", "train.steps=3"], ["preset or run folder"]),
             (["eval"], ["run folder"]),

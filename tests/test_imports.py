@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "slots"
 FAMILIES = {"modules", "initializers", "encoders", "decoders", "temporal"}
 LAYERS = (
-    {"types"},
+    {"types", "provenance", "published"},
     {"config"},
     {"properties"},
     {"nn"},
@@ -23,7 +23,7 @@ LAYERS = (
     {"training"},
     {"experiment"},
     {"presets", "runs"},
-    {"figures", "rescoring", "scores"},
+    {"figures", "reproduce", "rescoring", "scores"},
     {"cli"},
     {"__init__"},
     {"__main__"},

@@ -21,7 +21,7 @@ from pathlib import Path
 from scripts.benchmark.cases import CASES, TINY, Case
 from scripts.benchmark.table import breakdown_section, section
 from scripts.benchmark.timing import Result, SideError, measure, once
-from scripts.provenance import commit, machine
+from slots.provenance import commit, machine
 
 SIDES = ("ours", "ours/2", "torch", "torch.compile")
 ON_CPU = {"JAX_PLATFORMS": "cpu"}

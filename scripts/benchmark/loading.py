@@ -28,11 +28,11 @@ import jax
 import numpy as np
 from PIL import Image
 
-from scripts.provenance import commit, machine
 from slots import build, presets
 from slots.config import override
 from slots.data import TetrominoesConfig, TexturedConfig
 from slots.data.tfrecord import masked_crc
+from slots.provenance import commit, machine
 
 SCENES = 1024
 """In every copy: more than are read ahead, few enough to be made in a minute."""

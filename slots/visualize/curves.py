@@ -19,7 +19,10 @@ _DENSE = 100
 
 
 def training_curves(
-    records: Sequence[Mapping[str, Any]], names: Sequence[str] | None = None
+    records: Sequence[Mapping[str, Any]],
+    names: Sequence[str] | None = None,
+    *,
+    caption: str = "",
 ) -> "matplotlib.figure.Figure":
     """A panel for each quantity over the step; losses are logarithmic where all are positive.
 
@@ -32,6 +35,7 @@ def training_curves(
     Args:
         records: each with an integer `step`, as the lines of a run's `metrics.jsonl`.
         names: quantities to draw, in order. None: all, losses first and learning rates last.
+        caption: a line under the panels, such as what scores were measured by.
 
     Raises:
         ValueError: no records, one without a step, or a name that none of them has.
@@ -47,7 +51,7 @@ def training_curves(
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
     with plain_style():
-        size = (3.3 * columns, 2.2 * rows + 0.1)
+        size = (3.3 * columns, 2.2 * rows + (0.3 if caption else 0.1))
         figure = Figure(figsize=size, facecolor="white", dpi=100, layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False)
         for i, cell in enumerate(axes.flat):
@@ -57,6 +61,8 @@ def training_curves(
                 cell.remove()
         for i in range(columns):
             axes.flat[len(names) - 1 - i].set_xlabel("step", color=TEXT, size=9)
+        if caption:
+            figure.supxlabel(caption, x=0.01, ha="left", color=TEXT, size=7)
         return figure
 
 

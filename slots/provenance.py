@@ -8,10 +8,16 @@ from pathlib import Path
 
 
 def commit() -> str:
-    """The checkout's commit, and whether its files differ from it."""
-    status = ["git", "status", "--porcelain", "--untracked-files=no"]
-    changed = " with changes" if _output(status) else ""
-    return (_output(["git", "rev-parse", "--short", "HEAD"]) or "unknown") + changed
+    """The commit of the package's checkout, and whether its files differ from it.
+
+    `unknown` where it was installed from something else.
+    """
+    git = ["git", "-C", str(Path(__file__).parents[1])]
+    found = _output([*git, "rev-parse", "--short", "HEAD"])
+    if not found or not _output([*git, "ls-files", "slots/provenance.py"]):
+        return "unknown"
+    changed = " with changes" if _output([*git, "status", "--porcelain", "-uno"]) else ""
+    return found + changed
 
 
 def machine() -> str:
@@ -31,4 +37,6 @@ def machine() -> str:
 
 
 def _output(command: list[str]) -> str:
+    if shutil.which(command[0]) is None:
+        return ""
     return subprocess.run(command, capture_output=True, text=True).stdout.strip()
