@@ -1,8 +1,10 @@
 """The command `slots`: parse, call, say what went wrong in one sentence."""
 
+import dataclasses
 import itertools
 import json
 import logging
+import math
 import os
 import shutil
 import sys
@@ -18,6 +20,7 @@ USAGE = """slots: object-centric learning in JAX
   slots eval RUN [--json] [--references] [key=value ...]   score a run on its held-out split
   slots eval RUN --explain A B         what separates two protocols on the run's masks
   slots score FILE.npz ... [protocol=ID] [truth=FILE.npz]   score masks from any model
+  slots probe RUN [key=value ...]      what slots tell of their objects' properties
   slots show RUN [key=value ...]       write its figures to RUN/figures
   slots reproduce [ROW] [--full] [out=DIR] [key=value ...]   run a paper's row; no ROW lists them
   slots data check PATH [--quick]      which published set is there, whether it is whole
@@ -66,6 +69,7 @@ def _dispatch(command: str, words: list[str]) -> int:
         "train": _train,
         "eval": _eval,
         "score": _score,
+        "probe": _probe,
         "show": _show,
         "reproduce": _reproduce,
         "data": _data,
@@ -211,6 +215,8 @@ def _score(words: list[str]) -> int:
 
     words, pair = _pair(words, "--explain")
     names = [word for word in words if "=" not in word and not word.startswith("-")]
+    if names and names[0].endswith(".json"):
+        return _detections(words)
     rest = [word for word in words if word not in names[1:]]
     _, assignments, given = _split(rest, "file of masks", ["--json", "--references"])
     truth, name = _take(assignments, "truth"), _take(assignments, "protocol")
@@ -261,6 +267,23 @@ def _reproduce(words: list[str]) -> int:
     return 0
 
 
+def _probe(words: list[str]) -> int:
+    from slots.evaluation.probes import ProbeConfig, probe
+
+    own = {field.name for field in dataclasses.fields(ProbeConfig)}
+    mine = [word for word in words if word.partition("=")[0] in own]
+    run, given, count = _restore([word for word in words if word not in mine], ["--json"])
+    if count is not None:
+        raise ConfigError("count= belongs to show; say test= here.")
+    result = probe(run, override(ProbeConfig(), mine))
+    if "--json" in given:
+        print(json.dumps({"run": str(run.folder), "step": run.step, **result.as_data()}))
+        return 0
+    print(f"{run.folder} at step {run.step:,}")
+    _print(result.lines())
+    return 0
+
+
 def _data(words: list[str]) -> int:
     from slots.data.check import check
     from slots.data.check_report import lines
@@ -273,6 +296,30 @@ def _data(words: list[str]) -> int:
     report = check(Path(target), quick="--quick" in given)
     _print(lines(report))
     return 0 if report.sound else 1
+
+
+def _detections(words: list[str]) -> int:
+    """Average precision of a detector's results in COCO's format."""
+    from slots.evaluation.detection import detection_ap, result_kinds
+
+    results, assignments, given = _split(words, "file of results", ["--json"])
+    truth, name = _take(assignments, "truth"), _take(assignments, "protocol")
+    if truth is None or assignments or name not in (None, "transfer/coco-1x"):
+        raise ConfigError("Results are scored as: slots score RESULTS.json truth=ANNOTATIONS.json")
+    found = {
+        kind: detection_ap(Path(truth), Path(results), kind) for kind in result_kinds(Path(results))
+    }
+    if "--json" in given:
+        data = {
+            k: {n: None if math.isnan(x) else x for n, x in v.items()} for k, v in found.items()
+        }
+        print(json.dumps({"file": results, "protocol": "transfer/coco-1x", "metrics": data}))
+        return 0
+    for kind, values in found.items():
+        of = f"{values.pop('pictures'):,.0f} pictures, {values.pop('annotations'):,.0f} objects"
+        print(f"{results}, protocol transfer/coco-1x, {kind}, {of}")
+        _print(f"  {name:<6} {value:.4f}" for name, value in values.items())
+    return 0
 
 
 def _pair(words: list[str], flag: str) -> tuple[list[str], list[str]]:

@@ -274,6 +274,25 @@ class TestProtocols:
         assert table[1].startswith("house/image")
         assert table[4].startswith("background: False → True")
 
+    def test_results_of_a_detector(self, cli: Cli, tmp_path: Path) -> None:
+        image = {"id": 7, "file_name": "a.jpg", "height": 20, "width": 30}
+        box = {"image_id": 7, "category_id": 3, "bbox": [2, 3, 8, 9]}
+        truth = {
+            "images": [image],
+            "categories": [{"id": 3, "name": "thing"}],
+            "annotations": [{**box, "id": 1, "area": 72, "iscrowd": 0}],
+        }
+        (tmp_path / "truth.json").write_text(json.dumps(truth))
+        (tmp_path / "found.json").write_text(json.dumps([{**box, "score": 0.5}]))
+        status, out, _ = cli("score", tmp_path / "found.json", f"truth={tmp_path}/truth.json")
+        assert status == 0
+        head, *rows = out.splitlines()
+        assert head.endswith("protocol transfer/coco-1x, bbox, 1 pictures, 1 objects")
+        assert rows[0].split() == ["AP", "1.0000"]
+        status, _, err = cli("score", tmp_path / "found.json")
+        assert status == 1
+        assert "truth=ANNOTATIONS.json" in err
+
     @pytest.mark.parametrize(
         ("words", "sentence"),
         [
@@ -313,6 +332,24 @@ class TestShow:
             file.write(json.dumps({"step": 7, "kind": "train", "loss": None}) + "\n")
         status, _, err = cli("show", copy, "count=1")
         assert status == 0, err
+
+
+class TestProbe:
+    def test_tells_properties(self, run: Path, cli: Cli) -> None:
+        small = ("train=16", "test=16", "steps=5", "batch=8")
+        status, out, _ = cli("probe", run, *small, "kind=mlp")
+        assert status == 0
+        head, what, *rows = out.splitlines()
+        assert head == f"{run} at step 6"
+        assert what.startswith("mlp probe, slots matched by decoder masks: 16 examples")
+        assert "color_code" in [row.split()[0] for row in rows]
+        found = json.loads(cli("probe", run, "--json", *small)[1])
+        assert found["properties"]["x"]["kind"] == "numeric"
+        assert found["settings"]["steps"] == 5
+
+    def test_mistakes(self, run: Path, cli: Cli) -> None:
+        status, _, err = cli("probe", run, "steps=0")
+        assert (status, err) == (1, "slots: steps=0 must be at least 1.\n")
 
 
 class TestData:
@@ -401,7 +438,7 @@ class TestMistypedWords:
         ("words", "parts"),
         [
             (["trian", PRESET], ["'trian'", "'train'"]),
-            (["zzz"], ["'zzz'", "train, eval, score, show, reproduce, data, list"]),
+            (["zzz"], ["'zzz'", "train, eval, score, probe, show, reproduce, data, list"]),
             (["train"], ["preset or run folder", "slots --help"]),
             (["train", "train.steps=3"], ["preset or run folder"]),
             (["eval"], ["run folder"]),

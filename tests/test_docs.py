@@ -3,6 +3,7 @@
 import re
 import sys
 import types
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from slots.config import override, replace
+from slots.evaluation import PROTOCOLS
 from slots.models import Definition
 from slots.modules import SlotModuleConfig
 from slots.presets import load, presets
@@ -34,12 +36,59 @@ def test_the_comparison_page_has_the_scripts_table():
         assert line in page
 
 
+def test_the_table_of_protocols_is_todays(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    from protocols import PAGE, page
+
+    assert page(PAGE.read_text()) == PAGE.read_text()
+
+
 def test_presets_named_in_pages_exist():
     known = set(presets())
     for page in PAGES:
         for name in re.findall(r"slots train (\w+/\w+)", page.read_text()):
             if name.split("/")[0] not in ("runs", "soft_kmeans"):
                 assert name in known, f"{page.name} names {name}"
+
+
+def published() -> Iterator[dict[str, str]]:
+    """The rows of the tables of published numbers, by the heads of their columns."""
+    head: list[str] = []
+    for line in (ROOT / "docs/published.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if not line.startswith("|"):
+            head = []
+        elif not head:
+            head = cells
+        elif "preset" in head and not set(line) <= set("|-"):
+            yield dict(zip(head, cells, strict=True))
+
+
+@pytest.mark.parametrize("row", [*published()], ids=lambda row: row["preset"].strip("`"))
+class TestPublished:
+    def test_names_what_there_is_or_what_it_needs(self, row):
+        assert row["published"]
+        assert row["protocol"] == "–" or row["protocol"].strip("`") in PROTOCOLS
+        if row["preset"] == "–":
+            assert row["remarks"].startswith("needs ")
+        else:
+            assert row["preset"].strip("`") in presets()
+            assert row["command"].startswith(f"`slots train {row['preset'].strip('`')} ")
+
+    def test_commands_train_and_score_what_the_row_says(self, row):
+        if row["preset"] == "–":
+            assert row["command"] == "–"
+            return
+        name = row["preset"].strip("`")
+        train, evaluate = (c.split()[2:] for c in re.findall(r"`(slots [^`]+)`", row["command"]))
+        assert (train[0], evaluate[0]) == (name, "RUN")
+        apart = [w for w in evaluate[1:] if w.startswith(("step=", "protocol="))]
+        config = override(load(name), [*train[1:], *(w for w in evaluate[1:] if w not in apart)])
+        steps = f"{config.train.steps:,} × {config.train.batch_size}"
+        assert row["steps"] == steps
+        chosen = next((w.removeprefix("protocol=") for w in apart if "protocol" in w), None)
+        assert row["protocol"].strip("`") == (chosen or config.eval.protocol)
+        PROTOCOLS[row["protocol"].strip("`")].check(config.data)
 
 
 @pytest.fixture

@@ -13,20 +13,32 @@ import pytest
 from tiny import quick_compiles, train_steps, write_pictures
 
 from slots.config import ConfigError, override, replace
-from slots.data import FolderConfig
+from slots.data import (
+    ClevrConfig,
+    ClevrTexConfig,
+    DataConfig,
+    FolderConfig,
+    MultiObjectConfig,
+    ShapeStacksConfig,
+)
+from slots.data.multi_object import LAYOUTS
+from slots.data.stored import Example, Source, StoredConfig
 from slots.encoders import ResNetConfig
+from slots.evaluation import protocol
 from slots.experiment import ExperimentConfig, build
 from slots.models import Definition, count_parameters
 from slots.objectives import ReconstructionConfig
 from slots.presets import load, preset_folder, presets, promise
+from slots.properties import layout
 
 NAMES = sorted(presets())
 
 PARAMETERS = {
-    # Flax's counts: TensorFlow's keep a GRU bias more.
+    # Flax's counts: TensorFlow's and PyTorch's keep a GRU bias more.
     "slot_attention/tetrominoes": 235_684,
     "slot_attention/multi_dsprites": 235_684,
     "slot_attention/clevr6": 890_180,
+    "slot_attention/clevr_properties": 380_627,
     "invariant_slot_attention/tetrominoes": 730_308,
     "invariant_slot_attention/objects_room": 896_708,
     "invariant_slot_attention/clevr": 896_708,
@@ -34,7 +46,57 @@ PARAMETERS = {
     "invariant_slot_attention/clevrtex_resnet": 21_919_684,
     "invariant_slot_attention/multi_shape_net": 896_708,
     "invariant_slot_attention/waymo": 21_919_684,
+    "slot_mixture/clevr_properties": 616_915,
+    "mesh/multi_dsprites": 248_484,
+    "mesh/clevrtex": 248_484,
 }
+
+PUBLISHED: dict[type[DataConfig], tuple[tuple[int, int], dict[str, int]]] = {
+    ClevrConfig: ((320, 480), {"train": 70_000, "val": 15_000}),
+    ClevrTexConfig: ((240, 320), {"all": 50_000}),
+    ShapeStacksConfig: ((224, 224), {}),
+}
+"""Size of the pictures, and how many examples there are under a name."""
+
+
+class Noise(Source):
+    """In place of files: as many examples as published, of noise of the published size."""
+
+    max_objects = 10
+
+    def __init__(self, data: StoredConfig, name: str):
+        self.where = Path(data.path)
+        if isinstance(data, MultiObjectConfig):
+            found = LAYOUTS[data.variant]
+            self.size, self.count = found.picture[:2], found.records
+            self.max_objects = found.entities - found.backgrounds
+        else:
+            self.size, counts = PUBLISHED.get(type(data), ((240, 320), {}))
+            self.count = counts.get(name, 1_000_000)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Example:
+        """One object in the left half, with CLEVR's properties."""
+        labels = np.zeros(self.size, np.int32)
+        labels[:, : self.size[1] // 2] = 1
+        classes = {name: np.ones(1, np.int32) for name in layout("clevr").sizes}
+        return Example(
+            image=np.random.default_rng(index).integers(0, 256, (*self.size, 3), np.uint8),
+            segmentation=labels,
+            properties={"position": np.zeros((1, 3), np.float32), **classes},
+        )
+
+    def object_counts(self) -> np.ndarray:
+        return np.arange(len(self), dtype=np.int32) % 8 + 3
+
+
+@pytest.fixture(autouse=True)
+def _noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in DataConfig.kinds.values():
+        if issubclass(kind, StoredConfig):
+            monkeypatch.setattr(kind, "open", lambda data, name: Noise(data, name))
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -45,7 +107,7 @@ def _quick_compiles() -> Iterator[None]:
 
 def image_shape(config: ExperimentConfig) -> tuple[int, int, int]:
     """(H, W, C), without opening files."""
-    if isinstance(config.data, FolderConfig):
+    if isinstance(config.data, FolderConfig | StoredConfig):
         return (*config.data.image_size, config.data.channels)
     return config.data.make().image_shape
 
@@ -54,7 +116,7 @@ def small(config: ExperimentConfig, folder: Path) -> ExperimentConfig:
     """The same parts, narrow, two pictures at a time, on generated data of the same layout."""
 
     def narrow(part: Any) -> Any:
-        """Any width above 8 becomes 8, any number of rounds above 2 becomes 2."""
+        """Any width above 8 becomes 8, any number of rounds and steps above 1 becomes 1."""
         if isinstance(part, ResNetConfig):
             part = dataclasses.replace(part, depth=18, width_multiplier=1 / 32, num_groups=2)
         changes: dict[str, Any] = {}
@@ -64,17 +126,18 @@ def small(config: ExperimentConfig, folder: Path) -> ExperimentConfig:
                 changes[field.name] = tuple(min(8, width) for width in value)
             elif field.name in ("features", "hidden", "mlp_hidden", "grid_hidden") and value:
                 changes[field.name] = min(8, value)
-            elif field.name == "num_iterations":
-                changes[field.name] = min(2, value)
+            elif field.name in ("num_iterations", "mesh_steps", "transformer_depth"):
+                changes[field.name] = min(1, value)
             elif dataclasses.is_dataclass(value):
                 changes[field.name] = narrow(value)
         return dataclasses.replace(part, **changes)
 
     data = config.data
     if isinstance(data, FolderConfig):
-        size = tuple(min(32, side) for side in data.image_size)
         write_pictures(folder / "train", 4, size=32)
         write_pictures(folder / "val", 4, size=32)
+    if isinstance(data, FolderConfig | StoredConfig):
+        size = tuple(min(32, side) for side in data.image_size)
         data = dataclasses.replace(data, path=str(folder), image_size=size)
     model: Any = narrow(config.model)
     return replace(
@@ -87,15 +150,27 @@ def small(config: ExperimentConfig, folder: Path) -> ExperimentConfig:
     )
 
 
-def architecture(name: str) -> tuple[str, ...]:
-    """Which parts a preset puts together."""
-    model: Any = load(name).model
-    parts = [getattr(model, part, None) for part in ("encoder", "initializer", "module", "decoder")]
-    return (*(part.kind for part in (model, *parts) if part is not None),)
+def novelties(names: list[str]) -> set[str]:
+    """Those with an encoder, a decoder, or a model, initializer and slot module together, that no
+    name before them has."""
+    seen: set[tuple[str, ...]] = set()
+    found = set()
+    for name in names:
+        model: Any = load(name).model
+        encoder, decoder = (
+            getattr(getattr(model, n, None), "kind", "") for n in ("encoder", "decoder")
+        )
+        center = (model.kind, model.initializer.kind, model.module.kind)
+        new = {center, ("encoder", encoder), ("decoder", decoder)} - seen
+        if new:
+            found.add(name)
+            seen |= new
+    return found
 
 
-FIRST = {architecture(name): name for name in reversed(NAMES)}
-"""A preset of each architecture; the others of the same step among the slow tests."""
+QUICK = novelties(NAMES)
+"""Stepped in every run of the tests; the others among the slow ones. Which modules go with which
+encoders and decoders is for the contracts to see."""
 
 
 def test_there_are_presets() -> None:
@@ -118,19 +193,56 @@ class TestEveryPreset:
         params, _ = jax.eval_shape(definition.init, jax.random.key(0))
         assert count_parameters(params) == PARAMETERS.get(name, count_parameters(params))
 
+    def test_data_hold_what_evaluation_asks_for(self, name: str, tmp_path: Path) -> None:
+        config = load(name)
+        protocol(config.eval.protocol).check(config.data)
+        if isinstance(config.data, StoredConfig):
+            dataset = dataclasses.replace(config.data, path=str(tmp_path)).make()
+            dataset.prepare()
+            assert dataset.size(config.eval.split) >= (config.eval.count or 1)
+            (batch,) = dataset.held_out(config.eval.split, 2, 2)
+            assert batch.image.shape == (2, *image_shape(config))
+
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=() if name in FIRST.values() else pytest.mark.slow)
-        for name in NAMES
-    ],
+    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in NAMES],
 )
 def test_takes_two_steps_when_small(name: str, tmp_path: Path) -> None:
     state, losses = train_steps(build(small(load(name), tmp_path)), 2)
     assert np.all(np.isfinite(losses))
     assert int(state.step) == 2
     assert int(state.skipped) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "step", "rate"),
+    [
+        ("slot_attention/clevr6", 0, 0.0),
+        ("slot_attention/clevr6", 5_000, 1.932e-4),
+        ("slot_attention/clevr6", 500_000, 1.25e-5),
+        ("slot_attention/clevr_properties", 1_000, 3.945e-4),
+        ("slot_attention/clevr_properties", 50_000, 2e-4),
+        ("slot_attention/clevr_properties", 150_000, 5e-5),
+        ("invariant_slot_attention/clevr", 0, 0.0),
+        ("invariant_slot_attention/clevr", 5_000, 2e-4),
+        ("invariant_slot_attention/clevr", 10_000, 4e-4),
+        ("invariant_slot_attention/clevr", 255_000, 2e-4),
+        ("invariant_slot_attention/clevr", 499_999, 0.0),
+        ("invariant_slot_attention/tetrominoes", 12_500, 2e-4),
+        ("slot_mixture/clevr_properties", 7_500, 3.5e-4),
+        ("slot_mixture/clevr_properties", 150_000, 1.4e-9),
+        ("slot_mixture/clevrtex", 5_000, 3.732e-4),
+        ("slot_mixture/clevrtex", 250_000, 1.25e-5),
+        ("mesh/multi_dsprites", 10_000, 3.73213e-4),
+        ("mesh/multi_dsprites", 497_140, 1.275e-5),
+        ("mesh/clevrtex", 331_250, 4.026e-5),
+    ],
+)
+def test_learning_rate(name: str, step: int, rate: float) -> None:
+    config = load(name)
+    found = config.optimizer.schedule(config.train.steps)(jnp.int32(step))
+    np.testing.assert_allclose(found, rate, rtol=1e-4, atol=1e-10)
 
 
 BASE_LINE = (
@@ -156,22 +268,6 @@ class TestInvariantSlotAttention:
         definition = Definition.of(config.model, image_shape(config))
         params, _ = jax.eval_shape(definition.init, jax.random.key(0))
         assert count_parameters(params) == PARAMETERS[name]
-
-    @pytest.mark.parametrize(
-        ("name", "step", "rate"),
-        [
-            ("clevr", 0, 0.0),
-            ("clevr", 5_000, 2e-4),
-            ("clevr", 10_000, 4e-4),
-            ("clevr", 255_000, 2e-4),
-            ("clevr", 499_999, 0.0),
-            ("tetrominoes", 12_500, 2e-4),
-        ],
-    )
-    def test_learning_rate(self, name: str, step: int, rate: float) -> None:
-        config = load(f"invariant_slot_attention/{name}")
-        found = config.optimizer.schedule(config.train.steps)(jnp.int32(step))
-        np.testing.assert_allclose(found, rate, rtol=1e-5, atol=1e-10)
 
     def test_loss_is_summed_over_the_picture(self) -> None:
         (term,) = load("invariant_slot_attention/clevr").objectives

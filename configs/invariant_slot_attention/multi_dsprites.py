@@ -17,5 +17,6 @@ def config() -> ExperimentConfig:
         name="invariant_slot_attention/multi_dsprites",
         data=MultiDSpritesConfig(variant="colored_on_grayscale"),
         model__num_slots=6,
+        eval__protocol="house/image",
         eval__count=320,
     )

@@ -5,7 +5,6 @@ Data: as for slot_attention/clevr6.
 """
 
 from slots.config import replace
-from slots.data import FolderConfig
 from slots.experiment import ExperimentConfig
 from slots.presets import load
 
@@ -14,6 +13,6 @@ def config() -> ExperimentConfig:
     return replace(
         load("slot_attention/multi_dsprites_cpu"),
         name="slot_attention/clevr6_cpu",
-        data=FolderConfig(path="data/clevr6", image_size=(64, 64), max_objects=6),
+        data=replace(load("slot_attention/clevr6").data, image_size=(64, 64)),
         model__num_slots=7,
     )

@@ -1,7 +1,9 @@
 """Slot Attention on Tetrominoes as published; FG-ARI 99.5 ± 0.2 in the paper, not run here.
 
 Command: slots train slot_attention/tetrominoes
-Data: generated scenes of the published law, 35×35, 3 pieces. 500,000 steps of 64 want a GPU.
+Data: generated scenes of the published law, 35×35, 3 pieces. The paper's own are
+`data=multi_object data.path=tetrominoes_train.tfrecords data.variant=tetrominoes
+data.image_size=[35,35]`, the first 60,320 of the published file. 500,000 steps of 64 want a GPU.
 Source: Locatello et al. 2020 (arXiv 2006.15055), section 4.1 and appendix E. Encoder width,
 decoder, schedule and step count for this set are not in the released code and follow its other
 discovery settings.

@@ -13,6 +13,8 @@ from jaxtyping import Bool, Int32, Int64
 from slots.config import ConfigError
 from slots.data.pictures import BadFile, Size, load_picture
 
+_LONGEST = 2**20
+"""Steps around a polygon; pycocotools takes a few dozen bytes for each."""
 _FARTHEST = 2**15
 """Pixels that a corner may lie from the picture's; pycocotools draws every step of the way."""
 
@@ -106,7 +108,7 @@ def _loaded(path: Path) -> Any:
             if isinstance(slim.get("counts"), list):
                 slim["counts"] = np.array(slim["counts"], np.int64)
             if isinstance(slim.get("segmentation"), list):
-                slim["segmentation"] = _polygons(slim["segmentation"])
+                slim["segmentation"] = sound_polygons(slim["segmentation"])
             return slim
         except (TypeError, ValueError, OverflowError) as error:
             where = f"of annotation {slim.get('id', '')}"
@@ -121,13 +123,22 @@ def _loaded(path: Path) -> Any:
         raise BadFile(path, f"is truncated or no JSON ({error})") from error
 
 
-def _polygons(lists: list[Any]) -> list[np.ndarray]:
+def sound_polygons(lists: list[Any]) -> list[np.ndarray]:
+    """The polygons of an object, each x, y, x, y, ...
+
+    Raises:
+        ValueError: one that pycocotools would draw beyond its memory, or not at all.
+    """
     polygons = [np.array(one, np.float64) for one in lists]
     for one in polygons:
         if one.ndim != 1 or one.size < 6 or one.size % 2:
             raise ValueError("a polygon should be a list of three or more x, y")
         if not (np.abs(one) <= _FARTHEST).all():
             raise ValueError("a polygon leaves the picture")
+        corners = one.reshape(-1, 2)
+        steps = np.abs(np.diff(corners, axis=0, append=corners[:1])).max(axis=1)
+        if steps.sum() > _LONGEST:
+            raise ValueError("a polygon that is too long")
     if not polygons:
         raise ValueError("it has no polygon")
     return polygons
@@ -180,16 +191,16 @@ def covered(region: list[np.ndarray] | np.ndarray | str, size: Size) -> Bool[np.
         from pycocotools import mask
 
         drawn = mask.merge(mask.frPyObjects(region, *size))
-        runs = _from_text(drawn["counts"].decode())
+        runs = runs_from_text(drawn["counts"].decode())
     else:
-        runs = _from_text(region) if isinstance(region, str) else region
+        runs = runs_from_text(region) if isinstance(region, str) else region
     total = size[0] * size[1]
     if runs.ndim != 1 or ((runs < 0) | (runs > total)).any() or runs.sum() != total:
         raise ValueError("has runs that do not fill the picture")
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(size[::-1]).T
 
 
-def _from_text(text: str) -> Int64[np.ndarray, "n"]:
+def runs_from_text(text: str) -> Int64[np.ndarray, "n"]:
     """Runs from COCO's compressed form.
 
     A character from `0` on is five bits of a number, lowest first, and one that says whether more

@@ -163,6 +163,18 @@ class MultiObjectConfig(StoredConfig):
     image_size: tuple[int, int] = (64, 64)
     variant: Variant = "multi_dsprites_colored_on_grayscale"
     """Which set the file or folder holds."""
+    backgrounds: int | None = None
+    """How many of a scene's first entities are background. None: as published, 4 in Objects Room and
+    1 elsewhere; 1 for ISA's score on Objects Room, which counts floor and walls as objects."""
+
+    def __post_init__(self) -> None:
+        """See `StoredConfig`; refuses backgrounds that the set has not."""
+        super().__post_init__()
+        most = LAYOUTS[self.variant].backgrounds
+        if self.backgrounds is not None and not 1 <= self.backgrounds <= most:
+            raise ConfigError(
+                f"data.backgrounds={self.backgrounds} should be from 1 to {most}, or null."
+            )
 
     def open(self, name: str) -> "MultiObjectSource":
         """The scenes; see `StoredConfig.open`."""
@@ -182,9 +194,9 @@ class MultiObjectSource(Source):
         self.where = located(config.path)
         self._variant = config.variant
         self._layout = LAYOUTS[config.variant]
-        self._first = self._layout.backgrounds
+        self._first = config.backgrounds or self._layout.backgrounds
         self.max_objects = self._layout.entities - self._first
-        self.classes = ROOM[: self._layout.entities - 1] if self._first > 1 else ()
+        self.classes = ROOM[: self._layout.entities - 1] if self._layout.backgrounds > 1 else ()
 
     @abc.abstractmethod
     def _scene(self, index: int) -> np.void:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -67,7 +68,7 @@ def conclude(
     columns |= {n: np.maximum(arrays[n], 0) for n in COUNTS if n in arrays}
     statistics = {n: _statistic(n, columns, protocol) for n in columns if n in METRICS}
     count = len(columns["index"])
-    pooled = _panoptic(arrays) | dict(together or {})
+    pooled = _pooled(arrays) | dict(together or {})
     statistics |= {n: Statistic(value, math.nan, count) for n, value in pooled.items()}
     if protocol.masks == "better_of_both":
         for name in [n for n in statistics if n + ATTENTION in statistics]:
@@ -103,9 +104,14 @@ def _statistic(name: str, columns: Mapping[str, np.ndarray], protocol: Protocol)
     return statistic(columns[name], protocol, weights)
 
 
-def _panoptic(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
-    return {
-        name: metrics.panoptic_quality(metrics.PanopticCounts(*rows.T))
-        for name, rows in arrays.items()
-        if name.startswith("pq")
-    }
+def _pooled(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
+    found = {}
+    for ending in ("", ATTENTION):
+        if f"pq{ending}" in arrays:
+            counts = metrics.PanopticCounts(*arrays[f"pq{ending}"].T)
+            found[f"pq{ending}"] = metrics.panoptic_quality(counts)
+        names = [f"ap50{ending}/{field}" for field in metrics.SlotDetections._fields]
+        if all(name in arrays for name in names):
+            rows: Any = [arrays[name] for name in names]
+            found[f"ap50{ending}"] = metrics.slot_ap(metrics.SlotDetections(*rows))
+    return found

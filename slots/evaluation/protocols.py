@@ -203,6 +203,19 @@ PROTOCOLS = {
             unknown=("masks", "size", "items", "seeds"),
             notes="a pixel belongs to a slot likelier than ½, or to none",
         ),
+        Protocol(
+            id="ap50/cycle",
+            used_by="cycle consistency",
+            unknown=("masks", "size", "items", "seeds"),
+            notes="class-agnostic, by the mean confidence inside a segment",
+        ),
+        Protocol(
+            id="transfer/coco-1x",
+            used_by="SlotCon",
+            items=5000,
+            seeds=1,
+            notes="of a detector's results: `slots score RESULTS.json truth=ANNOTATIONS.json`",
+        ),
         Protocol(id="fg-ari/savi", used_by="SAVi's code, STATM", size=(128, 128), **_SAVI),
         Protocol(
             id="fg-ari/savi-from-second",

@@ -26,8 +26,9 @@ MASK_METRICS = (
     "corloc",
 )
 """In the order they are reported in; those of classes need a map of classes."""
-POOLED = ("pq",)
-"""Scores that belong to all pictures together and to none alone."""
+POOLED = ("pq", "ap50")
+"""Scores that belong to all pictures together and to none alone; computed where the protocol is for
+one. Panoptic quality, and class-agnostic average precision of slots."""
 WEIGHTS = {
     "mbo": "objects",
     "miou": "objects",
@@ -93,16 +94,9 @@ def mask_scores(
         labels = _labels(masks, size, protocol)
         found = label_scores(labels, masks.shape[-3], batch, sizes, protocol)
         values |= {name + ending: value for name, value in found.items()}
-        if protocol.metric == "pq" and masks.ndim == 4:
+        if protocol.metric in POOLED and masks.ndim == 4:
             big = jax.image.resize(masks, (*masks.shape[:2], *size), "bilinear", antialias=False)
-            counts = metrics.contingency(
-                true,
-                metrics.confident_labels(big),
-                ignore=batch.ignore,
-                num_true=sizes.objects + 1,
-                num_pred=masks.shape[1] + 1,
-            )
-            rows["pq" + ending] = jnp.stack(metrics.panoptic_counts_from_counts(counts), axis=-1)
+            rows |= _pooled(protocol.metric + ending, big, batch, sizes)
     return values, rows | segment_counts(batch, sizes, protocol)
 
 
@@ -167,6 +161,21 @@ def _values(
         classes = metrics.contingency(semantic, pred, num_true=sizes.classes + 1, **options)
         values |= _overlap(classes, "_class", protocol)
     return {name: values[name] for name in MASK_METRICS if name in values}
+
+
+def _pooled(
+    name: str, masks: Float[Array, "b k h w"], batch: Batch, sizes: Sizes
+) -> dict[str, Array]:
+    """What each picture adds to a score of all."""
+    true = batch.segmentation
+    assert true is not None
+    options: Any = {"ignore": batch.ignore, "num_true": sizes.objects + 1}
+    if name.startswith("ap50"):
+        found = metrics.slot_detections(true, masks, **options)
+        return {f"{name}/{field}": value for field, value in found._asdict().items()}
+    labels = metrics.confident_labels(masks)
+    counts = metrics.contingency(true, labels, num_pred=masks.shape[1] + 1, **options)
+    return {name: jnp.stack(metrics.panoptic_counts_from_counts(counts), axis=-1)}
 
 
 def _overlap(

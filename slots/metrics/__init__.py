@@ -14,6 +14,7 @@ from slots.metrics.counting import (
     slot_count,
     slot_count_from_counts,
 )
+from slots.metrics.detection import SlotDetections, slot_ap, slot_detections
 from slots.metrics.frames import per_frame
 from slots.metrics.frechet import frechet_distance, on_white
 from slots.metrics.health import (
@@ -65,6 +66,7 @@ __all__ = [
     "THRESHOLDS",
     "VERDICTS",
     "PanopticCounts",
+    "SlotDetections",
     "Thresholds",
     "Verdict",
     "accuracy",
@@ -109,8 +111,10 @@ __all__ = [
     "segment_count_from_counts",
     "segmentation_covering",
     "segmentation_covering_from_counts",
+    "slot_ap",
     "slot_count",
     "slot_count_from_counts",
+    "slot_detections",
     "slot_health",
     "ssim",
     "usage",

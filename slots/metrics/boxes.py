@@ -81,13 +81,13 @@ def _by_box(
     size: tuple[int, ...],
     strict: bool,
 ) -> Float[Array, "b"]:
-    objects = _boxes(true, counted, num_true, size)
+    objects = tight_boxes(true, counted, num_true, size)
     objects = Boxes(*(part[:, 1:] for part in objects))
-    slots = _boxes(pred, counted, num_pred, size)
+    slots = tight_boxes(pred, counted, num_pred, size)
     low = jnp.maximum(objects.low[:, :, None], slots.low[:, None])
     high = jnp.minimum(objects.high[:, :, None], slots.high[:, None])
     shared = jnp.prod(jnp.maximum(high - low, 0), axis=-1)
-    union = _area(objects)[:, :, None] + _area(slots)[:, None] - shared
+    union = box_area(objects)[:, :, None] + box_area(slots)[:, None] - shared
     hit = reaches(shared, union, 0.5, strict=strict)
     hit &= objects.present[:, :, None] & slots.present[:, None]
     value = hit.any((1, 2)).astype(jnp.float32)
@@ -95,7 +95,7 @@ def _by_box(
     return jnp.where(defined, value, jnp.nan)
 
 
-def _boxes(
+def tight_boxes(
     labels: Int[Array, "b p"], counted: Bool[Array, "b p"], number: int, size: tuple[int, ...]
 ) -> Boxes:
     """Boxes of labels 0 … number-1 in flattened pictures of the given size."""
@@ -111,5 +111,6 @@ def _boxes(
     return Boxes(jnp.stack(lows, axis=-1), jnp.stack(highs, axis=-1), present)
 
 
-def _area(boxes: Boxes) -> Int[Array, "b n"]:
+def box_area(boxes: Boxes) -> Int[Array, "b n"]:
+    """Pixels in each box."""
     return jnp.prod(boxes.high - boxes.low, axis=-1)

@@ -207,6 +207,16 @@ class TestObjectsRoom:
         assert batch.visibility.shape == (1, found.max_objects)
         assert found.semantic_classes == SETS[variant].entities - 1
 
+    def test_the_sky_alone_may_be_background(self, tmp_path: Path):
+        path = write(tmp_path / "f.tfrecords", [scene("objects_room", objects=2)])
+        found = data(path, "objects_room", backgrounds=1)
+        batch = next(found.held_out("val", 1))
+        np.testing.assert_array_equal(batch.segmentation[0, 0], np.arange(64) % 6)
+        assert batch.num_objects.tolist() == [5]
+        assert found.max_objects == 6
+        with pytest.raises(ConfigError, match=r"data.backgrounds=5 should be from 1 to 4"):
+            data(path, "objects_room", backgrounds=5)
+
     def test_with_one_wall_the_first_object_is_lost_but_not_in_semantic(self, tmp_path: Path):
         """Three backgrounds and three objects: entity 3 is an object, as nothing says."""
         path = write(tmp_path / "f.tfrecords", [scene("objects_room", objects=2)])

@@ -156,13 +156,18 @@ class TestFields:
         # Slot 0 has IoU ½ with the background; slot 1 reaches ½ with object 2: 0.5 / (1 + ½·2).
         assert found["pq"] == pytest.approx(0.5 / 2)
 
+    def test_average_precision_of_slots(self):
+        # Slot 0 holds the background; slot 1 finds one object of three, and is the only detection.
+        found = scores(protocol("ap50/cycle"), TRUE[None], soft(PRED)[None])
+        assert found["ap50"] == pytest.approx(1 / 3)
+
 
 class TestRecords:
     def test_ids_are_their_names(self):
         assert all(name == p.id == protocol(name).id for name, p in PROTOCOLS.items())
 
     def test_every_one_is_for_a_metric_there_is(self):
-        known = {*METRICS, "pq", "ap"}
+        known = {*METRICS, "pq", "ap50", "ap", "transfer"}
         assert {p.metric for p in PROTOCOLS.values()} <= known
 
     def test_what_is_unknown_is_a_field(self):
