@@ -185,6 +185,13 @@ def pictures(folder: Path) -> list[str]:
     return ["data=folder", f"data.path={folder}", "data.image_size=[64,64]"]
 
 
+NOTES = """\
+Each row trains a compact preset on a miniature copy in the published layout, whose files have the
+published sizes (textured scenes with a camera's noise; 1,024 of them, in the machine's file cache).
+"Read alone" is what the reader gives while nothing else runs, "step alone" what steps consume on
+a batch that lies on the device; the last column is a step with reading beside it over one without.
+"""
+
 SMALL, LARGE = "slot_attention/tetrominoes_cpu", "slot_attention/multi_dsprites_cpu"
 ROWS = {
     "generated": Row("Tetrominoes, generated", SMALL, lambda _: []),
@@ -254,8 +261,11 @@ def main(arguments: Sequence[str]) -> None:
     if tunables := os.environ.get("GLIBC_TUNABLES"):
         command = f"GLIBC_TUNABLES={tunables} {command}"
     lines = [
+        "# Readers beside the steps that consume what they read",
+        "",
         f"`{command}`, commit {commit()}, {machine()}.",
         "",
+        NOTES,
         "| data | preset | read alone, images/s | step alone, images/s | step and read : step |",
         "|---|---|---|---|---|",
     ]

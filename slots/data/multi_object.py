@@ -164,8 +164,8 @@ class MultiObjectConfig(StoredConfig):
     variant: Variant = "multi_dsprites_colored_on_grayscale"
     """Which set the file or folder holds."""
     backgrounds: int | None = None
-    """How many of a scene's first entities are background. None: as published, 4 in Objects Room and
-    1 elsewhere; 1 for ISA's score on Objects Room, which counts floor and walls as objects."""
+    """How many of a scene's first entities are background. None: as published, 4 in Objects Room
+    and 1 elsewhere; 1 for ISA's score on Objects Room, which counts floor and walls as objects."""
 
     def __post_init__(self) -> None:
         """See `StoredConfig`; refuses backgrounds that the set has not."""
