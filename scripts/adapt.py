@@ -20,7 +20,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from conditions import Condition, cell, table, train_missing, write_record, write_table
+from conditions import Condition, cell, table, train_missing, write_table
 
 import slots
 from slots import presets
@@ -28,6 +28,7 @@ from slots.config import ConfigError, override, replace
 from slots.data.digits import CLASSES
 from slots.evaluation import Evaluator, merge
 from slots.experiment import build
+from slots.files import write_whole
 from slots.provenance import commit
 from slots.runs import Run
 from slots.training import OptimizerConfig, ParamRule, use_compilation_cache
@@ -135,7 +136,8 @@ def adapt(
         for one in missing:
             print(f"{one.folder} to {target} in {count} steps", flush=True)
             values = adaptation(slots.restore(one.folder))
-            write_record(note(one, target, count), {**values, "commit": commit()})
+            record = json.dumps({**values, "commit": commit()})
+            write_whole(note(one, target, count), record)
 
 
 def main() -> None:

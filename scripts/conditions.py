@@ -13,6 +13,7 @@ import slots
 from slots import presets
 from slots.config import ConfigError, override
 from slots.experiment import ExperimentConfig
+from slots.files import write_whole
 from slots.provenance import commit, machine
 from slots.training import read_records
 
@@ -44,7 +45,7 @@ class Condition:
         """Trains it, or what is left of it, and writes the record."""
         made = {**self._origin, "commit": commit(), "machine": machine()}
         slots.train(self.config, self.folder)
-        write_record(self.record, {**made, **self._measured()})
+        write_whole(self.record, json.dumps({**made, **self._measured()}))
 
     def _measured(self) -> dict[str, Any]:
         """The last evaluation.
@@ -75,14 +76,6 @@ class Condition:
                 f"{self.record} was made by `{was}`, not `{now}`: remove it, or say --out FOLDER."
             )
         return found
-
-
-def write_record(path: Path, record: dict[str, Any]) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(record) + "\n")
-    temporary.replace(path)
 
 
 def train_missing(conditions: Iterable[Condition], share: int, of: int) -> None:

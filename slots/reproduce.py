@@ -20,6 +20,7 @@ from slots.config import ConfigError, nearest, override, replace
 from slots.data import Dataset
 from slots.evaluation import Evaluation, protocol
 from slots.experiment import ExperimentConfig
+from slots.files import write_whole
 from slots.models import Definition, count_parameters
 from slots.provenance import commit, machine
 from slots.published import PUBLISHED, Published
@@ -62,9 +63,7 @@ def reproduce(
     card = _card(row, config, run, result, full) | {"command": shlex.join(command)}
     figure = visualize.training_curves(read_records(run.folder / "metrics.jsonl"), _shown(result))
     figure.savefig(folder / CURVES, dpi=100)
-    temporary = (folder / CARD).with_suffix(".tmp")
-    temporary.write_text(json.dumps(card, indent=2) + "\n")
-    temporary.replace(folder / CARD)
+    write_whole(folder / CARD, json.dumps(card, indent=2))
     return card
 
 

@@ -37,7 +37,7 @@ def predicted_masks(run: Run) -> Iterator[dict[str, np.ndarray]]:
     names = {"": "masks", ATTENTION: "attention"}
     dataset = run.experiment.dataset
     for batch in dataset.held_out(config.split, config.batch_size, config.count):
-        found = jax.device_get(masks(run.params, run._lone.variables, batch))
+        found = jax.device_get(masks(run.params, run.variables, batch))
         arrays = {names[ending]: x for ending, x in found.items()}
         yield {**arrays, **_truth(batch), "image": np.asarray(batch.image)}
 

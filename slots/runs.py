@@ -27,6 +27,7 @@ from slots.evaluation import (
 )
 from slots.evaluation.scoring import Sizes
 from slots.experiment import Experiment, ExperimentConfig, build, parameter_table
+from slots.files import write_whole
 from slots.models import Model, compose, dictionary, seen_codes
 from slots.training import Checkpoints, Collapsed, MeshConfig, RunError, fit
 from slots.training.members import State, each, updates
@@ -81,6 +82,11 @@ class Run:
         return self._lone.eval_params
 
     @property
+    def variables(self) -> Any:
+        """State that is learned without a gradient, such as a dictionary's; empty for most."""
+        return self._lone.variables
+
+    @property
     def _lone(self) -> TrainState:
         if isinstance(self.state, tuple):
             raise ConfigError(
@@ -110,7 +116,7 @@ class Run:
         batch = self._batch(images)
         predict = make_predict(self.experiment.definition, seed)
         # The model itself is no array; only the prediction may leave the compiled function.
-        return jax.jit(lambda *args: predict(*args)[1])(self.params, self._lone.variables, batch)
+        return jax.jit(lambda *args: predict(*args)[1])(self.params, self.variables, batch)
 
     def compose(self, seen: Prediction, count: int = 8, seed: int = 0) -> Reconstruction:
         """New scenes of a dictionary's entries: those that pictures of one's own fall to.
@@ -134,7 +140,7 @@ class Run:
             return compose(bound, variables, seen.tokens, allowed, keys)[1]
 
         keys = jax.random.split(jax.random.key(seed), count)
-        return jax.jit(drawn)(self.params, self._lone.variables, keys)
+        return jax.jit(drawn)(self.params, self.variables, keys)
 
     def _batch(self, images: Any) -> Batch:
         images = np.asarray(images)
@@ -356,15 +362,9 @@ def _write_header(folder: Path, experiment: Experiment) -> None:
     versions = {name: importlib.metadata.version(name) for name in ("slots", *names)}
     versions |= {"python": platform.python_version(), "platform": platform.platform()}
     versions["devices"] = f"{jax.device_count()} × {jax.devices()[0].device_kind}"
-    _write(folder / "config.json", json.dumps(to_data(experiment.config), indent=2))
-    _write(folder / "versions.json", json.dumps(versions, indent=2))
-    _write(folder / "parameters.txt", table)
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_suffix(".tmp")  # so that a kill leaves the old file or the new one
-    temporary.write_text(text + "\n")
-    temporary.replace(path)
+    write_whole(folder / "config.json", json.dumps(to_data(experiment.config), indent=2))
+    write_whole(folder / "versions.json", json.dumps(versions, indent=2))
+    write_whole(folder / "parameters.txt", table)
 
 
 def save_values(folder: Path, name: str, result: Evaluation) -> None:

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "slots"
 FAMILIES = {"modules", "initializers", "encoders", "decoders", "temporal"}
 LAYERS = (
-    {"types", "provenance", "published"},
+    {"types", "files", "provenance", "published"},
     {"config"},
     {"properties"},
     {"nn"},
