@@ -15,7 +15,7 @@ from typing import Any
 
 from conditions import table
 
-from slots.published import PUBLISHED
+from slots.published import ROWS
 from slots.reproduce import CARD, CURVES, find, reproduce
 
 ROOT = Path(__file__).parents[1]
@@ -34,7 +34,7 @@ def collect(name: str, results: Path, runs: Path, settings: list[str]) -> None:
 
 def cards(results: Path) -> list[dict[str, Any]]:
     """Those there are, in the order of the rows."""
-    found = [results / "ledger" / name.replace("/", "-") / CARD for name in PUBLISHED]
+    found = [results / "ledger" / name.replace("/", "-") / CARD for name in ROWS]
     return [json.loads(path.read_text()) for path in found if path.exists()]
 
 
@@ -77,7 +77,7 @@ def _spread(mean: float | None, std: float | None) -> str:
 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    compact = [name for name, row in PUBLISHED.items() if row.compact is not None]
+    compact = [name for name, row in ROWS.items() if row.compact is not None]
     parser.add_argument("--rows", nargs="+", choices=compact, default=[])
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--runs", type=Path, default=RUNS)

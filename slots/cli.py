@@ -248,10 +248,10 @@ def _score(words: list[str]) -> int:
 
 def _reproduce(words: list[str]) -> int:
     from slots import reproduce
-    from slots.published import PUBLISHED
+    from slots.published import ROWS
 
     if not [word for word in words if not word.startswith("-")]:
-        for name, row in PUBLISHED.items():
+        for name, row in ROWS.items():
             numbers = ", ".join(f"{n} {mean:.3f}" for n, (mean, _) in row.values.items())
             print(f"  {name:<42} {row.paper}: {numbers or 'no number could be had'}")
         return 0

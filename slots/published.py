@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Published:
+class Row:
     """A row of a paper's table."""
 
     name: str
@@ -36,10 +36,10 @@ def _aps(*values: tuple[float, float]) -> dict[str, tuple[float, float | None]]:
     return {name: (mean / 100, std / 100) for name, (mean, std) in zip(_AP, values, strict=True)}
 
 
-PUBLISHED = {
+ROWS = {
     row.name: row
     for row in (
-        Published(
+        Row(
             name="slot_attention/tetrominoes",
             paper="Locatello et al. 2020",
             values={"fg_ari": (0.995, 0.002)},
@@ -49,7 +49,7 @@ PUBLISHED = {
             difference=_SMALLER,
             remarks="four of the five seeds; one had failed",
         ),
-        Published(
+        Row(
             name="slot_attention/multi_dsprites",
             paper="Locatello et al. 2020",
             values={"fg_ari": (0.913, 0.003)},
@@ -58,7 +58,7 @@ PUBLISHED = {
             protocol="fg-ari/slot-attention",
             difference=_SMALLER,
         ),
-        Published(
+        Row(
             name="slot_attention/clevr6",
             paper="Locatello et al. 2020",
             values={"fg_ari": (0.988, 0.003)},
@@ -68,7 +68,7 @@ PUBLISHED = {
             difference="A smaller model on pictures of 64×64, trained for fewer steps.",
             remarks="an independent run: 93.3 ± 11.1 with five seeds, of which one failed",
         ),
-        Published(
+        Row(
             name="slot_attention/clevr_properties",
             paper="Locatello et al. 2020",
             values=_aps((94.3, 1.1), (86.7, 1.4), (56.0, 3.6), (10.8, 1.7), (0.9, 0.2)),
@@ -78,7 +78,7 @@ PUBLISHED = {
             difference=_STAND_IN,
             remarks="unverified",
         ),
-        Published(
+        Row(
             name="slot_mixture/clevr_properties",
             paper="Kirilenko et al. 2024",
             values=_aps((99.4, 0.2), (99.3, 0.2), (98.8, 0.4), (98.4, 0.7), (92.1, 1.2)),
@@ -87,7 +87,7 @@ PUBLISHED = {
             protocol="ap/clevr",
             difference=_STAND_IN,
         ),
-        Published(
+        Row(
             name="mesh/clevr_properties",
             paper="Zhang et al. 2023",
             values=_aps((99.4, 0.1), (99.2, 0.2), (98.9, 0.2), (91.1, 1.1), (47.6, 0.8)),
@@ -97,7 +97,7 @@ PUBLISHED = {
             difference=_STAND_IN,
             remarks="unverified, of low confidence",
         ),
-        Published(
+        Row(
             name="slot_mixture/clevrtex",
             paper="Kirilenko et al. 2024",
             values={"fg_ari": (0.747, 0.013)},
@@ -105,7 +105,7 @@ PUBLISHED = {
             protocol="fg-ari/clevrtex",
             remarks="of medium confidence; without the crop of the benchmark",
         ),
-        Published(
+        Row(
             name="invariant_slot_attention/clevrtex_resnet",
             paper="Biza et al. 2023",
             values={"fg_ari": (0.929, 0.004)},
@@ -113,7 +113,7 @@ PUBLISHED = {
             protocol="fg-ari/clevrtex",
             remarks="mean from another paper's table; spread unverified",
         ),
-        Published(
+        Row(
             name="invariant_slot_attention/clevrtex",
             paper="Biza et al. 2023",
             values={"fg_ari": (0.788, 0.039)},
@@ -121,7 +121,7 @@ PUBLISHED = {
             protocol="fg-ari/clevrtex",
             remarks="unverified",
         ),
-        Published(
+        Row(
             name="invariant_slot_attention/tetrominoes",
             paper="Biza et al. 2023",
             preset="invariant_slot_attention/tetrominoes",

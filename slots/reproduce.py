@@ -23,14 +23,14 @@ from slots.experiment import ExperimentConfig
 from slots.files import write_whole
 from slots.models import Definition, count_parameters
 from slots.provenance import commit, machine
-from slots.published import PUBLISHED, Published
+from slots.published import ROWS, Row
 from slots.training import read_records
 
 CARD, CURVES = "card.json", "curves.png"
 
 
 def reproduce(
-    row: Published,
+    row: Row,
     folder: Path,
     *,
     full: bool = False,
@@ -100,7 +100,7 @@ def _by(run: runs.Run, name: str) -> runs.Run:
 
 
 def _card(
-    row: Published, config: ExperimentConfig, run: runs.Run, result: Evaluation, full: bool
+    row: Row, config: ExperimentConfig, run: runs.Run, result: Evaluation, full: bool
 ) -> dict[str, Any]:
     records = read_records(run.folder / "metrics.jsonl")
     rates = [r["steps_per_second"] for r in records if r["kind"] == "train"]
@@ -163,16 +163,16 @@ def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def find(name: str) -> Published:
+def find(name: str) -> Row:
     """The row called `name`.
 
     Raises:
         ConfigError: there is none.
     """
-    if name not in PUBLISHED:
-        hint = nearest(name, PUBLISHED) or "; `slots reproduce` lists them."
+    if name not in ROWS:
+        hint = nearest(name, ROWS) or "; `slots reproduce` lists them."
         raise ConfigError(f"There is no row {name!r}{hint}")
-    return PUBLISHED[name]
+    return ROWS[name]
 
 
 def card_lines(card: Mapping[str, Any]) -> list[str]:

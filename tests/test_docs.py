@@ -16,6 +16,7 @@ from slots.evaluation import PROTOCOLS
 from slots.models import Definition
 from slots.modules import SlotModuleConfig
 from slots.presets import load, presets
+from slots.published import ROWS
 from slots.types import Batch, Context
 
 ROOT = Path(__file__).parents[1]
@@ -123,3 +124,14 @@ def test_example_module_trains(example):
     np.testing.assert_allclose(prediction.grouping.attention.sum(1), 1, atol=1e-5)
     assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(gradient))
     assert float(jnp.abs(gradient["module"]["project"]["kernel"]).max()) > 0
+
+
+def test_rows_to_reproduce_stand_in_the_table():
+    """Numbers of `slots.published` are those of the page, in per cent."""
+    lines = (ROOT / "docs/published.md").read_text().splitlines()
+    for row in ROWS.values():
+        for mean, spread in row.values.values():
+            number = f"{100 * mean:.1f}" + ("" if spread is None else f" ± {100 * spread:.1f}")
+            found = [line for line in lines if f"`{row.preset}`" in line and number in line]
+            assert found, f"{row.name}: {number} is not in docs/published.md"
+            assert any(f"`{row.protocol}`" in line for line in found)

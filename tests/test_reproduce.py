@@ -15,7 +15,7 @@ from slots.data import TetrominoesConfig
 from slots.evaluation import PROTOCOLS
 from slots.evaluation.evaluation import METRICS
 from slots.evaluation.sets import AP_NAMES
-from slots.published import PUBLISHED
+from slots.published import ROWS
 from slots.reproduce import card_lines, find, fingerprint, reproduce, verdict
 
 NAN = math.nan
@@ -86,7 +86,7 @@ class TestVerdict:
 
 class TestRows:
     def test_name_what_there_is(self):
-        for name, row in PUBLISHED.items():
+        for name, row in ROWS.items():
             assert name == row.name
             assert row.protocol in PROTOCOLS
             assert {row.preset, row.compact} <= {*presets.presets(), None}
