@@ -6,8 +6,7 @@ where the release draws them without a seed. 50 epochs of 16 scenes want a GPU; 
 early, and its own best, of the lowest error, is that of the highest PSNR here (`step=best`).
 Source: Kori et al., ICLR 2024, released code; three rounds, all differentiated, as its experiments'
 script (the last one adds a fourth on slots that are cut off), a learned Gaussian per entry as its
-text (docs/cosa.md). The decoder's first kernel is 5×5, not 3×3; kernels follow Glorot's law and not
-PyTorch's.
+text (docs/cosa.md). The decoder's first kernel is 5×5, not 3×3.
 """
 
 from slots.config import replace
@@ -26,6 +25,7 @@ def config() -> ExperimentConfig:
         same,
         name="cosa/clevr",
         model__encoder=CNNConfig(
+            kernel_init="uniform",
             strides=(2, 2, 2, 1),
             head=TokenHeadConfig(norm="all", final_relu=True, layer_norm_epsilon=1e-5),
         ),
@@ -33,7 +33,7 @@ def config() -> ExperimentConfig:
         model__module=SlotAttentionConfig(
             mlp_hidden=64, mlp_final_relu=True, use_bias=True, layer_norm_epsilon=1e-5
         ),
-        model__decoder=BroadcastConfig(strides=(1, 2, 2, 2, 1)),
+        model__decoder=BroadcastConfig(strides=(1, 2, 2, 2, 1), kernel_init="uniform"),
         model__pixel_range="unit",
         data=replace(
             same.data,

@@ -4,8 +4,8 @@ Command: slots train slot_mixture/clevr_properties data.path=DIR
 Data: DIR is CLEVR_v1.0 (Johnson et al. 2017), whole frames at 128×128. 150,000 steps of 512 want a
 GPU.
 Source: Kirilenko et al., ICLR 2024, released code. A linear rise and a cosine stand for its
-one-cycle schedule, 0.9 for its momentum, which cycles between 0.85 and 0.95; kernels outside the
-slot module follow Glorot's law and not PyTorch's. Antialiasing, as Pillow's, is our choice.
+one-cycle schedule, 0.9 for its momentum, which cycles between 0.85 and 0.95. Antialiasing, as
+Pillow's, is our choice.
 """
 
 from slots.config import replace
@@ -21,7 +21,9 @@ def config() -> ExperimentConfig:
     return replace(
         load("slot_attention/clevr_properties"),
         name="slot_mixture/clevr_properties",
+        model__encoder__kernel_init="uniform",
         model__encoder__head__layer_norm_epsilon=1e-5,
+        model__kernel_init="uniform",
         model__initializer=GaussianConfig(learned=False),  # the module draws its own
         model__module=SlotMixtureConfig(
             num_iterations=8, prior="uniform", first="picture", gradient="last"

@@ -21,10 +21,12 @@ def config() -> ExperimentConfig:
     return replace(
         load("slot_attention/clevr6"),
         name="slot_mixture/clevrtex",
+        model__encoder__kernel_init="uniform",
         model__encoder__strides=(2, 1, 1, 1),
         model__encoder__head=TokenHeadConfig(hidden=128, layer_norm_epsilon=1e-5),
         model__initializer=MixtureConfig(),
         model__module=SlotMixtureConfig(num_iterations=4, gradient="last"),
+        model__decoder__kernel_init="uniform",
         model__num_slots=11,
         data=ClevrTexConfig(crop=None, label_size=(128, 128)),
         optimizer__warmup_steps=5000,

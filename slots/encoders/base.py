@@ -104,7 +104,8 @@ class EncoderConfig(Component):
 
     head: TokenHeadConfig = TokenHeadConfig()
     kernel_init: KernelInit = "glorot"
-    """Law of the first kernels: `glorot` as in Keras (2020), `lecun` as in Flax (later code)."""
+    """Law of the first kernels: `glorot` as in Keras (2020), `lecun` as in Flax (later code),
+    `uniform` as in PyTorch, but for biases, which are zero here."""
 
     def make(self, *, image_shape: tuple[int, int, int], rngs: nnx.Rngs) -> "Encoder":
         """Builds the encoder for pictures of `image_shape` (H, W, C)."""

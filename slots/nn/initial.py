@@ -4,7 +4,7 @@ from typing import Literal
 
 from flax import nnx
 
-KernelInit = Literal["glorot", "lecun"]
+KernelInit = Literal["glorot", "lecun", "uniform"]
 Initializer = nnx.initializers.Initializer
 
 glorot: Initializer = nnx.initializers.glorot_uniform()
@@ -18,4 +18,4 @@ uniform: Initializer = nnx.initializers.variance_scaling(1 / 3, "fan_in", "unifo
 
 def kernel_init(name: KernelInit) -> Initializer:
     """The law called `name`."""
-    return {"glorot": glorot, "lecun": lecun}[name]
+    return {"glorot": glorot, "lecun": lecun, "uniform": uniform}[name]
