@@ -26,7 +26,8 @@ BEGIN, END = "<!-- cards: written by `python scripts/ledger.py` -->", "<!-- end 
 def collect(name: str, results: Path, runs: Path, settings: list[str]) -> None:
     """Runs a row, or what is left of it, and puts its card beside the others."""
     place = results / "ledger" / name.replace("/", "-")
-    reproduce(find(name), runs / name, settings=settings, command=["slots", "reproduce", name])
+    command = ["slots", "reproduce", name, *settings]
+    reproduce(find(name), runs / name, settings=settings, command=command)
     place.mkdir(parents=True, exist_ok=True)
     for file in (CARD, CURVES):
         shutil.copy(runs / name / file, place / file)
