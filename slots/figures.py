@@ -9,7 +9,7 @@ import numpy as np
 from slots import visualize
 from slots.evaluation import hits
 from slots.models import ImageModel, SetPrediction
-from slots.runs import Run
+from slots.runs import Run, read_config
 from slots.training import read_records
 
 _HEALTH = ("entropy", "effective_slots", "duplicate_rate", "dead_rate", "position_score")
@@ -116,5 +116,6 @@ def _measured_by(run: Run, records: Sequence[Mapping[str, Any]]) -> str:
         return ""
     protocol = measured[-1].get("protocol", "")
     counts = [s["count"] for s in measured[-1].values() if isinstance(s, Mapping)]
-    seeds = ", ".join(map(str, run.seeds))
+    members = read_config(run.folder).train.member_seeds  # the curves are of all
+    seeds = ", ".join(map(str, members))
     return f"scores: protocol {protocol}, n = {max(counts, default=0):,}, seed {seeds}"
