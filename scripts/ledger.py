@@ -1,15 +1,15 @@
-"""Papers' rows, run here: trains what is missing, and writes one page of all cards.
+"""A paper's row, run here: trains what is missing, and writes one page of all cards.
 
-    python scripts/ledger.py --rows slot_attention/tetrominoes
+    python scripts/ledger.py --row slot_attention/tetrominoes
     python scripts/ledger.py                           only the page
 
-Cards and curves stand in docs/results/ledger/, runs in runs/ledger/.
+Cards and curves stand in docs/results/ledger/, runs in runs/ledger/. One row at a time: peak memory
+is a process's.
 """
 
 import argparse
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -76,20 +76,19 @@ def _spread(mean: float | None, std: float | None) -> str:
     return f"{mean:.3f}" + ("" if std is None else f" ± {std:.3f}")
 
 
-def main(arguments: list[str]) -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     compact = [name for name, row in ROWS.items() if row.compact is not None]
-    parser.add_argument("--rows", nargs="+", choices=compact, default=[])
+    parser.add_argument("--row", choices=compact)
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--runs", type=Path, default=RUNS)
-    parser.add_argument("settings", nargs="*", help="key=value, for all rows")
-    options = parser.parse_args(arguments)
+    parser.add_argument("settings", nargs="*", help="key=value")
+    options = parser.parse_args()
     path = options.results / "ledger.md"
-    for name in options.rows:
-        collect(name, options.results, options.runs, options.settings)
-        path.write_text(page(path.read_text(), options.results))
+    if options.row is not None:
+        collect(options.row, options.results, options.runs, options.settings)
     path.write_text(page(path.read_text(), options.results))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

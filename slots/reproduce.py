@@ -70,16 +70,15 @@ def reproduce(
 def verdict(ours: float, spread: float, theirs: float, their_spread: float | None) -> str:
     """Our mean ± std over seeds beside a published one, in words.
 
-    They agree where they lie within two of their joint standard deviations, and those of a number
-    without a spread within 0.01.
+    `within the spread` are differences of at most two of their joint standard deviations, or, of
+    numbers without a spread on one side, 0.01.
     """
     if not math.isfinite(ours):
         return "undefined"
     known = [s for s in (spread, their_spread) if s is not None and math.isfinite(s)]
     margin = max(2 * math.sqrt(sum(s * s for s in known)), 0.01 if len(known) < 2 else 0.0)
-    if abs(ours - theirs) <= margin:
-        return "agrees"
-    return f"{'above' if ours > theirs else 'below'} by {abs(ours - theirs):.3f}"
+    difference = f"{'above' if ours > theirs else 'below'} by {abs(ours - theirs):.3f}"
+    return difference + (", within the spread" if abs(ours - theirs) <= margin else "")
 
 
 def fingerprint(dataset: Dataset, split: str, count: int, batch_size: int = 64) -> str:

@@ -72,11 +72,11 @@ class TestVerdict:
     @pytest.mark.parametrize(
         ("numbers", "want"),
         [
-            ((0.98, 0.01, 0.995, 0.002), "agrees"),
+            ((0.98, 0.01, 0.995, 0.002), "below by 0.015, within the spread"),
             ((0.97, 0.01, 0.995, 0.002), "below by 0.025"),
             ((0.98, 0.001, 0.995, 0.002), "below by 0.015"),
             ((0.99, 0.001, 0.9, None), "above by 0.090"),
-            ((0.899, NAN, 0.9, None), "agrees"),
+            ((0.899, NAN, 0.9, None), "below by 0.001, within the spread"),
             ((NAN, NAN, 0.9, 0.1), "undefined"),
         ],
     )

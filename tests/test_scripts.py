@@ -1,5 +1,6 @@
 """Scripts that compare runs: small, from nothing, gone on with, and read back."""
 
+import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -125,3 +126,31 @@ def test_adaptation_of_the_head_alone(script: Script, monkeypatch: pytest.Monkey
     monkeypatch.setattr(adapt, "Adaptation", refuse)
     _, again = script("adapt", *words)
     assert rows(again) == rows(text)
+
+
+def test_ledger_of_papers_rows(script: Script) -> None:
+    ledger = import_module("ledger")
+    Path("ledger.md").write_text(f"Before.\n{ledger.BEGIN}\n{ledger.END}\nAfter.\n")
+    words = ["--row", "slot_attention/tetrominoes", "--results", ".", "--runs", "runs"]
+    script(
+        "ledger", *words, *(text for text in OVERRIDES if "protocol" not in text), "train.seeds=2"
+    )
+    text = Path("ledger.md").read_text()
+    assert text.startswith("Before.\n")
+    assert text.endswith("After.\n")
+    card = json.loads(Path("ledger/slot_attention-tetrominoes/card.json").read_text())
+    value = card["values"]["fg_ari"]
+    (row,) = rows(text)
+    assert row[0] == "[slot_attention/tetrominoes](ledger/slot_attention-tetrominoes/card.json)"
+    assert row[1:4] == ["compact", "fg_ari", f"{value['ours']:.3f} ± {value['ours_std']:.3f}"]
+    assert row[4:6] == ["0.995 ± 0.002", value["verdict"]]
+    assert row[6] == "`fg-ari/slot-attention`, n = 16 of 320, 2 seeds"
+    # The page alone, and rows without a paper's number.
+    other = Path("ledger/invariant_slot_attention-tetrominoes/card.json")
+    other.parent.mkdir()
+    name = "invariant_slot_attention/tetrominoes"
+    other.write_text(json.dumps(card | {"row": name, "values": {}}))
+    script("ledger", "--results", ".")
+    first, *others = rows(Path("ledger.md").read_text())
+    assert first == row
+    assert [one[2:6:2] for one in others] == [["fg_ari", "–"], ["ari", "–"]]
