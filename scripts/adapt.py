@@ -137,7 +137,7 @@ def adapt(
             print(f"{one.folder} to {target} in {count} steps", flush=True)
             values = adaptation(slots.restore(one.folder))
             record = json.dumps({**values, "commit": commit()})
-            write_whole(note(one, target, count), record)
+            write_whole(note(one, target, count), record + "\n")
 
 
 def main() -> None:

@@ -45,7 +45,7 @@ class Condition:
         """Trains it, or what is left of it, and writes the record."""
         made = {**self._origin, "commit": commit(), "machine": machine()}
         slots.train(self.config, self.folder)
-        write_whole(self.record, json.dumps({**made, **self._measured()}))
+        write_whole(self.record, json.dumps({**made, **self._measured()}) + "\n")
 
     def _measured(self) -> dict[str, Any]:
         """The last evaluation.

@@ -1,11 +1,25 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and numbers that JSON has no word for."""
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes `text` and a line's end, so that a kill leaves the old file or the new one."""
+    """Writes `text`, so that a kill leaves the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(text + "\n")
+    temporary.write_text(text)
     temporary.replace(path)
+
+
+def finite_or_none(value: Any) -> Any:
+    """JSON has no NaN: undefined values become null, in lists and groups too."""
+    if isinstance(value, Mapping):
+        return {name: finite_or_none(v) for name, v in value.items()}
+    if isinstance(value, list):
+        return [finite_or_none(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -20,7 +20,7 @@ from slots.config import ConfigError, nearest, override, replace
 from slots.data import Dataset
 from slots.evaluation import Evaluation, protocol
 from slots.experiment import ExperimentConfig
-from slots.files import write_whole
+from slots.files import finite_or_none, write_whole
 from slots.models import Definition, count_parameters
 from slots.provenance import commit, machine
 from slots.published import ROWS, Row
@@ -63,7 +63,7 @@ def reproduce(
     card = _card(row, config, run, result, full) | {"command": shlex.join(command)}
     figure = visualize.training_curves(read_records(run.folder / "metrics.jsonl"), _shown(result))
     figure.savefig(folder / CURVES, dpi=100)
-    write_whole(folder / CARD, json.dumps(card, indent=2))
+    write_whole(folder / CARD, json.dumps(card, indent=2) + "\n")
     return card
 
 
@@ -110,13 +110,13 @@ def _card(
         found = result.statistics.get(name)
         ours, spread = (found.mean, found.seeds_std) if found else (math.nan, math.nan)
         compared[name] = {
-            "ours": _number(ours),
-            "ours_std": _number(spread),
+            "ours": ours,
+            "ours_std": spread,
             "paper": theirs,
             "paper_std": their_spread,
             "verdict": verdict(ours, spread, theirs, their_spread),
         }
-    return {
+    card = {
         "row": row.name,
         "size": "full" if full else "compact",
         "preset": config.name,
@@ -132,9 +132,10 @@ def _card(
         "peak_memory_mib": _peak_memory(),
         "data_sha256": fingerprint(dataset, config.eval.split, scored),
         "values": compared,
-        "all": {n: [_number(s.mean), _number(s.seeds_std)] for n, s in result.statistics.items()},
+        "all": {n: [s.mean, s.seeds_std] for n, s in result.statistics.items()},
         "verdicts": [str(told) for told in result.verdicts],
     }
+    return dict(finite_or_none(card))
 
 
 def _parameters(config: ExperimentConfig, dataset: Dataset) -> int:
@@ -156,10 +157,6 @@ def _shown(result: Evaluation) -> list[str]:
         "loss",
         *(n for n in ("fg_ari", "ari", "mbo", "ap_inf", "ap_0.5") if n in result.statistics),
     ]
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def find(name: str) -> Row:

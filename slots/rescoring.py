@@ -8,16 +8,14 @@ import jax
 import numpy as np
 
 from slots.config import ConfigError
-from slots.data import DataConfig, Dataset
+from slots.data import DataConfig
 from slots.evaluation import Evaluation, Protocol, make_predict, merge, score_references
 from slots.evaluation.evaluate import masks_of
 from slots.evaluation.explain import Switch, explain
-from slots.evaluation.mask_files import MaskFile, score_masks, write_masks
+from slots.evaluation.mask_files import TRUTH, MaskFile, score_masks, write_masks
 from slots.evaluation.scoring import ATTENTION
 from slots.runs import Run
 from slots.types import Batch
-
-TRUTH = ("segmentation", "ignore", "semantic")
 
 
 def predicted_masks(run: Run) -> Iterator[dict[str, np.ndarray]]:
@@ -92,13 +90,14 @@ def explain_run(run: Run, first: Protocol, other: Protocol) -> list[Switch]:
     """
     config = run.experiment.config
     members = [_joined(predicted_masks(run.member(i))) for i in range(len(run.seeds))]
-    truths: dict[DataConfig, dict[str, np.ndarray]] = {}
+    truths: dict[DataConfig, dict[str, np.ndarray]] = {config.data: {}}  # stands beside the masks
 
     def score(protocol: Protocol) -> Evaluation:
         data = _read_as(config.data, protocol)
         if data not in truths:
-            dataset: Dataset = run.experiment.dataset if data == config.data else data.make()
-            batches = dataset.held_out(config.eval.split, config.eval.batch_size, config.eval.count)
+            batches = data.make().held_out(
+                config.eval.split, config.eval.batch_size, config.eval.count
+            )
             truths[data] = _joined(_truth(batch) for batch in batches)
         files = [MaskFile(run.folder, {**member, **truths[data]}) for member in members]
         return merge([score_masks(file, protocol, config.eval.batch_size) for file in files])

@@ -362,9 +362,9 @@ def _write_header(folder: Path, experiment: Experiment) -> None:
     versions = {name: importlib.metadata.version(name) for name in ("slots", *names)}
     versions |= {"python": platform.python_version(), "platform": platform.platform()}
     versions["devices"] = f"{jax.device_count()} × {jax.devices()[0].device_kind}"
-    write_whole(folder / "config.json", json.dumps(to_data(experiment.config), indent=2))
-    write_whole(folder / "versions.json", json.dumps(versions, indent=2))
-    write_whole(folder / "parameters.txt", table)
+    write_whole(folder / "config.json", json.dumps(to_data(experiment.config), indent=2) + "\n")
+    write_whole(folder / "versions.json", json.dumps(versions, indent=2) + "\n")
+    write_whole(folder / "parameters.txt", table + "\n")
 
 
 def save_values(folder: Path, name: str, result: Evaluation) -> None:

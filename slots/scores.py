@@ -7,6 +7,7 @@ from typing import Any
 
 from slots.evaluation import MASK_METRICS, Evaluation, Protocol, Statistic
 from slots.evaluation.explain import Switch
+from slots.files import finite_or_none
 
 
 def as_data(evaluation: Evaluation, seeds: Sequence[int]) -> dict[str, Any]:
@@ -109,14 +110,11 @@ def _over_seeds(s: Statistic, protocol: Protocol) -> float:
 
 
 def _plain(s: Statistic) -> dict[str, Any]:
-    return {
-        "mean": _number(s.mean),
-        "stderr": _number(s.stderr),
+    found = {
+        "mean": s.mean,
+        "stderr": s.stderr,
         "count": s.count,
-        "seeds_mean": _number(s.seeds_mean),
-        "seeds_std": _number(s.seeds_std),  # needs at least two seeds
+        "seeds_mean": s.seeds_mean,
+        "seeds_std": s.seeds_std,  # needs at least two seeds
     }
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    return dict(finite_or_none(found))

@@ -88,13 +88,15 @@ def test_copies_of_published_sets_are_read(name, few_scenes, tmp_path):
 
 
 def test_reading_is_timed_beside_steps(few_scenes, capsys, tmp_path):
-    arguments = ["--rows", "generated", "--rounds", "1", "--seconds", "0.01"]
+    arguments = ["--rows", "generated", "folder", "--rounds", "1", "--seconds", "0.01"]
     loading.main([*arguments, "--out", str(tmp_path / "table.md")])
     text = (tmp_path / "table.md").read_text()
-    *_, row = text.splitlines()
-    assert row in capsys.readouterr().out
-    assert row.startswith("| Tetrominoes, generated | `slot_attention/tetrominoes_cpu` |")
-    assert all(float(cell.replace(",", "")) > 0 for cell in row.split("|")[3:6])
+    rows = text.splitlines()[-3:]
+    assert "\n".join(rows) in capsys.readouterr().out
+    assert rows[0].startswith("| Tetrominoes, generated | – | `slot_attention/tetrominoes_cpu` |")
+    assert [row.split(" | ")[1] for row in rows] == ["–", "yes", "no"]
+    for row in rows:
+        assert all(float(cell.replace(",", "")) > 0 for cell in row.split("|")[4:7])
 
 
 FRAMES = ["model.initializer=frames", "model.module=invariant_slot_attention"]

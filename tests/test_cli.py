@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 from tiny import OVERRIDES, PRESET, data_files, quick_compiles, trained, write_pictures
 
-from slots.cli import _program, main
+from slots.cli import main
+from slots.cli.running import program
 from slots.config import ConfigError
 from slots.evaluation import MASK_METRICS, REFERENCES
 from slots.presets import presets
@@ -98,16 +99,16 @@ class TestTrain:
         assert "step 6/6 | loss " in err
         assert "step 6 val  fg_ari " in err
         for command in (f"eval {run} --json", f"show {run}", f"train {run} train.steps=12"):
-            assert f"  {_program()} {command}" in err
+            assert f"  {program()} {command}" in err
 
     def test_what_to_do_next_works_when_copied(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
-        assert _program() == "slots"
+        assert program() == "slots"
         monkeypatch.setattr("shutil.which", lambda name: None)
         monkeypatch.setattr(sys, "argv", [".venv/bin/slots", "train"])
-        assert _program() == ".venv/bin/slots"
+        assert program() == ".venv/bin/slots"
         monkeypatch.setattr(sys, "argv", ["/somewhere/slots/__main__.py", "train"])
-        assert _program() == f"{sys.executable} -m slots"
+        assert program() == f"{sys.executable} -m slots"
 
     def test_goes_on_with_a_run_folder(
         self, copy: Path, cli: Cli, caplog: pytest.LogCaptureFixture
@@ -260,16 +261,15 @@ class TestProtocols:
     def test_one_field_after_the_other(self, run: Path, cli: Cli, tmp_path: Path) -> None:
         masks = tmp_path / "masks.npz"
         cli("eval", run, f"masks={masks}")
-        pair = ("--explain", "house/image", "mbo/ocb")
-        status, out, _ = cli("eval", run, *pair, "--json")
+        status, out, _ = cli("eval", run, *EXPLAIN, "--json")
         assert status == 0
         path = json.loads(out)
         assert [one["field"] for one in path] == [None, "masks", "size", "background"]
-        other = json.loads(cli("score", masks, *pair, "--json")[1])
+        other = json.loads(cli("score", masks, *EXPLAIN, "--json")[1])
         for one, same in zip(path, other, strict=True):
             for name, values in one["metrics"].items():
                 assert_close(values, same["metrics"][name])
-        table = cli("score", masks, *pair)[1].splitlines()
+        table = cli("score", masks, *EXPLAIN)[1].splitlines()
         assert table[0].split() == ["fg_ari", "ari", "mbo", "miou", "recall", "corloc"]
         assert table[1].startswith("house/image")
         assert table[4].startswith("background: False → True")
@@ -297,6 +297,15 @@ class TestProtocols:
         ("words", "sentence"),
         [
             (["eval", "RUN", "--explain", "house/image"], "--explain wants two protocols"),
+            (
+                ["eval", "RUN", "--explain", "house/image", "mbo/ocb", "--references"],
+                "neither masks= nor --references",
+            ),
+            (
+                ["eval", "RUN", "--explain", "house/image", "mbo/ocb", "masks=a.npz"],
+                "neither masks= nor --references",
+            ),
+            (["eval", "RUN", "masks=a.npy"], "should end in .npz"),
             (["eval", "RUN", "--explain", "house/image", "mbo/oc"], "did you mean 'mbo/ocb'"),
             (["score", "nowhere.npz"], "nowhere.npz cannot be read"),
             (["score"], "Say which file of masks first"),

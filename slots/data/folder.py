@@ -13,9 +13,9 @@ from slots.config import ConfigError
 from slots.data.base import DataConfig
 from slots.data.folder_layout import find_splits
 from slots.data.folder_split import Reader, Split, open_split
+from slots.data.kept import CACHE_BYTES
 from slots.data.records import RecordDataset
 
-CACHE_BYTES = 2**30
 """Sets whose small pictures and labels take less memory than this are decoded once and kept."""
 
 _LISTED = 20

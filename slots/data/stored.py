@@ -14,10 +14,12 @@ from jaxtyping import Bool, Float, Float64, Int32, UInt8
 from slots.config import ConfigError
 from slots.data.base import DataConfig
 from slots.data.framing import Fit, Framing, Resample
+from slots.data.kept import Kept
 from slots.data.pictures import BadFile
 from slots.data.records import RecordDataset, located
 
 _PROPERTY = "properties/"
+_MAPS = ("segmentation", "semantic")
 _RANGE = re.compile(r"(?P<name>[^\[\]]+)(\[(?P<start>\d*):(?P<stop>\d*)\])?")
 
 
@@ -182,7 +184,11 @@ class StoredConfig(DataConfig):
 
 
 class StoredDataset(RecordDataset):
-    """See `StoredConfig`."""
+    """See `StoredConfig`.
+
+    Examples are kept as batches have them once they were read, where their split fits into
+    `CACHE_BYTES` (65,000 of 64×64) and is not cut anew at every visit.
+    """
 
     config: StoredConfig
 
@@ -195,6 +201,8 @@ class StoredDataset(RecordDataset):
         located(config.path)
         self._source = functools.cache(config.open)  # shared by copies with another seed
         self._rows = functools.cache(self._find_rows)
+        self._names = functools.cache(self._first_names)
+        self._kept = Kept()
 
     @property
     def where(self) -> str:
@@ -240,17 +248,35 @@ class StoredDataset(RecordDataset):
         places: Float64[np.ndarray, "b"] | None = None,
     ) -> dict[str, np.ndarray]:
         """See `RecordDataset.read`."""
-        source, rows = self._source(self._ranges[split][0]), self._rows(split)[index].tolist()
-        spots = [None] * len(rows) if places is None else places.tolist()
-        found = [self._arrays(source, row, at) for row, at in zip(rows, spots, strict=True)]
-        for row, one in zip(rows, found, strict=True):
-            if odd := set(one) ^ set(found[0]):
-                raise BadFile(source.where, f"has {min(odd)} in some examples only, see {row}")
-        arrays: dict[str, Any] = {name: np.stack([one[name] for one in found]) for name in found[0]}
+        arrays: dict[str, Any]
+        if places is None or self.config.fit != "random":
+            read = functools.partial(self._stacked, split, places=None)
+            arrays = self._kept.gather(split, self.size(split), index, read)
+        else:
+            arrays = self._stacked(split, index, places)
+        arrays.update({n: arrays[n].astype(np.int32) for n in _MAPS if n in arrays})
         properties = {n: arrays.pop(n) for n in list(arrays) if n.startswith(_PROPERTY)}
         if properties:
             arrays["properties"] = {n.removeprefix(_PROPERTY): x for n, x in properties.items()}
         return arrays
+
+    def _stacked(
+        self, split: str, index: Int32[np.ndarray, "b"], places: Float64[np.ndarray, "b"] | None
+    ) -> dict[str, Any]:
+        """Examples side by side; label maps as narrow as they may be."""
+        source, rows = self._source(self._ranges[split][0]), self._rows(split)[index].tolist()
+        spots = [None] * len(rows) if places is None else places.tolist()
+        found = [self._arrays(source, row, at) for row, at in zip(rows, spots, strict=True)]
+        names = self._names(split)
+        for row, one in zip(rows, found, strict=True):
+            if odd := names ^ set(one):
+                raise BadFile(source.where, f"has {min(odd)} in some examples only, see {row}")
+        return {name: np.stack([one[name] for one in found]) for name in found[0]}
+
+    def _first_names(self, split: str) -> frozenset[str]:
+        """What the split's first example has, and so all."""
+        source = self._source(self._ranges[split][0])
+        return frozenset(self._arrays(source, int(self._rows(split)[0]), None))
 
     def _find_rows(self, split: str) -> Int32[np.ndarray, "n"]:
         """Numbers of the split's examples among its source's."""
@@ -291,6 +317,9 @@ class StoredDataset(RecordDataset):
                 limit = f"data.max_objects={most}"
                 raise BadFile(source.where, f"example {row} has label {len(counts) - 1}, {limit}")
             visibility = counts[1:] > 0 if visibility is None else visibility
+            arrays["segmentation"] = arrays["segmentation"].astype(np.min_scalar_type(most))
+        if "semantic" in arrays:
+            arrays["semantic"] = arrays["semantic"].astype(np.uint16)
         properties = dict(example.properties)
         if example.boxes is not None:
             stored = example.image.shape[:2]

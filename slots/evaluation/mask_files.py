@@ -42,7 +42,9 @@ from slots.evaluation.scoring import (
 )
 from slots.types import Batch
 
-_TRUTH = ("segmentation", "ignore", "semantic", "image")
+TRUTH = ("segmentation", "ignore", "semantic")
+"""Fields of `slots.types.Batch` that masks are scored by."""
+_SCENE = (*TRUTH, "image")
 _KINDS = {
     "masks": "f",
     "attention": "f",
@@ -91,7 +93,7 @@ class MaskFile:
         for first in range(0, len(self), size):
             part = slice(first, first + size)
             fields: dict[str, Any] = {
-                name: x[part] for name, x in self.arrays.items() if name in _TRUTH
+                name: x[part] for name, x in self.arrays.items() if name in _SCENE
             }
             for name in ("segmentation", "semantic"):
                 if name in fields:
@@ -256,7 +258,7 @@ def _looked_up(
     there: dict[str, np.ndarray], there_path: Path, here: dict[str, np.ndarray], path: Path
 ) -> dict[str, np.ndarray]:
     """The truth for the masks' examples."""
-    fields = {name: x for name, x in there.items() if name in _TRUTH}
+    fields = {name: x for name, x in there.items() if name in _SCENE}
     if "index" not in there or "index" not in here:
         return fields
     place = {number: row for row, number in enumerate(there["index"].tolist())}

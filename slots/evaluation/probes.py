@@ -15,6 +15,7 @@ from slots.evaluation.accumulate import over_seeds
 from slots.evaluation.probe_fitting import Examples, Head, ProbeConfig, answer, fit
 from slots.evaluation.probe_reading import Look, Seen, make_look, read
 from slots.evaluation.probe_targets import PropertyScores, known, mean_and_scale, target
+from slots.files import finite_or_none
 
 
 @runtime_checkable
@@ -94,8 +95,7 @@ class ProbeResult:
         values = {}
         for metric in one.values:
             mean, std, members = self._over_members(name, metric)
-            plain = {"mean": _plain(mean), "std": _plain(std)}
-            values[metric] = {**plain, "members": [_plain(value) for value in members]}
+            values[metric] = finite_or_none({"mean": mean, "std": std, "members": members})
         kind = {"kind": one.kind, "size": one.size, "objects": one.objects}
         return {**kind, "metrics": values}
 
@@ -184,7 +184,3 @@ def _read(member: Trained, look: Look, config: ProbeConfig) -> tuple[Seen, Seen]
     held_out = dataset.held_out(settings.split, batch, held)
     train = read(look, member.state, stream, count, config.properties)
     return train, read(look, member.state, held_out, held, config.properties)
-
-
-def _plain(value: float) -> float | None:
-    return value if math.isfinite(value) else None

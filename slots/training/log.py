@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import json
-import math
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from slots.config import ConfigError
+from slots.files import finite_or_none, write_whole
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,17 +25,6 @@ class LogConfig:
     def __post_init__(self) -> None:
         if self.every < 1:
             raise ConfigError(f"log.every={self.every} must be at least 1.")
-
-
-def finite_or_none(value: Any) -> Any:
-    """JSON has no NaN: undefined values become null, in lists and groups too."""
-    if isinstance(value, Mapping):
-        return {name: finite_or_none(v) for name, v in value.items()}
-    if isinstance(value, list):
-        return [finite_or_none(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
@@ -60,9 +49,7 @@ class MetricsLog:
     def __init__(self, folder: Path, config: LogConfig, *, step: int):
         self.path = folder / "metrics.jsonl"
         kept = [r for r in read_records(self.path) if r.get("step", 0) <= step]
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(r) + "\n" for r in kept))
-        temporary.replace(self.path)
+        write_whole(self.path, "".join(json.dumps(r) + "\n" for r in kept))
         self._file: TextIO = self.path.open("a")
         self._writer: Any = None
         if config.tensorboard:

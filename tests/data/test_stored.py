@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from slots.config import ConfigError
+from slots.data import kept as kept_module
 from slots.data.pictures import BadFile
 from slots.data.stored import Example, Source, StoredConfig, StoredDataset
 from slots.types import Batch
@@ -222,3 +223,75 @@ class TestSettings:
     def test_what_cannot_be(self, make, changes, word):
         with pytest.raises(ConfigError, match=word):
             make(**changes)
+
+
+class TestKept:
+    """Examples that were read once are kept, and are what they were when read."""
+
+    @pytest.fixture
+    def reads(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        """Numbers of the examples in the order in which the source was asked for them."""
+        seen: list[int] = []
+        read = Numbered.__getitem__
+
+        def counted(self: Numbered, index: int) -> Example:
+            seen.append(index)
+            return read(self, index)
+
+        monkeypatch.setattr(Numbered, "__getitem__", counted)
+        return seen
+
+    def test_the_same_batches_as_without(self, make, monkeypatch):
+        kept = [*itertools.islice(make(flip=True).train(7), 9)]
+        monkeypatch.setattr(kept_module, "CACHE_BYTES", 0)
+        read = [*itertools.islice(make(flip=True).train(7), 9)]
+        for one, other in zip(kept, read, strict=True):
+            jax.tree.map(np.testing.assert_array_equal, one, other)
+            assert one.segmentation.dtype == np.int32
+
+    def test_no_second_reading(self, make, reads):
+        data = make()
+        first = [*data.held_out("val", 4)]
+        assert set(reads) == set(range(10))
+        before = len(reads)
+        again = [*data.held_out("val", 4)]
+        other = [*data.with_seed(1).held_out("val", 4)]
+        assert len(reads) == before
+        for one, *others in zip(first, again, other, strict=True):
+            for it in others:
+                jax.tree.map(np.testing.assert_array_equal, one, it)
+
+    def test_within_the_room_there_is(self, make, monkeypatch, reads):
+        example = 8 * 12 * 3 + 8 * 12 + 3 * (4 + 4 * 4 + 1) + 4  # picture, map, rows, their number
+        monkeypatch.setattr(kept_module, "CACHE_BYTES", 15 * example)
+        data = make()
+        next(iter(data.train(4)))  # 20 examples, too many
+        for _ in range(2):
+            reads.clear()
+            assert len([*data.held_out("val", 5)]) == 2
+        assert reads == []
+        for _ in range(2):
+            reads.clear()
+            data.read("train", np.arange(3, dtype=np.int32))
+            assert reads == [10, 11, 12]
+
+    def test_not_where_every_visit_is_cut_anew(self, make, reads):
+        data = make(fit="random", image_size=(8, 8))
+        index, left, right = np.arange(2, dtype=np.int32), np.zeros(2), np.full(2, 0.99)
+        data.read("train", index, left)
+        reads.clear()
+        one, other = data.read("train", index, left), data.read("train", index, right)
+        assert reads == [10, 11, 10, 11]
+        assert (one["segmentation"] != other["segmentation"]).any()
+
+    def test_fields_of_all_examples_are_those_of_the_first(self, make, monkeypatch):
+        read = Numbered.__getitem__
+        monkeypatch.setattr(
+            Numbered,
+            "__getitem__",
+            lambda self, i: dataclasses.replace(read(self, i), label=i if i > 15 else None),
+        )
+        data = make()
+        data.read("train", np.arange(3, dtype=np.int32))
+        with pytest.raises(BadFile, match="has label in some examples only, see 17"):
+            data.read("train", np.array([7, 8], np.int32))

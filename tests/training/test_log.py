@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from slots.config import ConfigError
+from slots.files import finite_or_none
 from slots.training import LogConfig, read_records
-from slots.training.log import MetricsLog, Progress, clock, finite_or_none
+from slots.training.log import MetricsLog, Progress, clock
 
 PLAIN = LogConfig(tensorboard=False)
 NAN = float("nan")

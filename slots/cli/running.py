@@ -1,0 +1,82 @@
+"""Commands that train: `train`, `reproduce`; and what looks at a run: `show`."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from slots.cli.words import restore, show_lines, split, take
+from slots.config import ConfigError, override
+
+
+def train(words: list[str]) -> int:
+    """`slots train`: a new run, or one that goes on."""
+    from slots import presets, runs
+
+    target, assignments, _ = split(words, "preset or run folder")
+    run = take(assignments, "run")
+    if (Path(target) / "config.json").is_file():
+        if run is not None:
+            raise ConfigError("run= names a new run's folder; a run that goes on has one.")
+        config, folder = runs.read_config(Path(target)), Path(target)
+    else:
+        config = presets.load(target)
+        folder = runs.default_folder(config.name) if run is None else Path(run)
+    config = override(config, assignments)
+    print(f"Training {config.name} in {folder}", file=sys.stderr)
+    trained = runs.train(config, folder)
+    from slots.figures import write_figures
+
+    write_figures(trained)
+    slots = program()
+    print(
+        f"\nThe run is in {folder}: look at {folder}/figures\n"
+        f"What to try next:\n"
+        f"  {slots} eval {folder} --json\n"
+        f"  {slots} show {folder} count=12\n"
+        f"  {slots} train {folder} train.steps={config.train.steps * 2}\n"
+        f"  {slots} list",
+        file=sys.stderr,
+    )
+    return 0
+
+
+def program() -> str:
+    """How to call this program again; after `make demo` the command is not on the path."""
+    if shutil.which("slots"):
+        return "slots"
+    return sys.argv[0] if Path(sys.argv[0]).name == "slots" else f"{sys.executable} -m slots"
+
+
+def reproduce(words: list[str]) -> int:
+    """`slots reproduce`: lists rows, or runs one."""
+    from slots import reproduce
+    from slots.published import ROWS
+
+    if not [word for word in words if not word.startswith("-")]:
+        for name, row in ROWS.items():
+            numbers = ", ".join(f"{n} {mean:.3f}" for n, (mean, _) in row.values.items())
+            print(f"  {name:<42} {row.paper}: {numbers or 'no number could be had'}")
+        return 0
+    name, assignments, given = split(words, "row", ["--full", "--json"])
+    row = reproduce.find(name)
+    out = Path(take(assignments, "out") or f"reproductions/{name}")
+    command = ["slots", "reproduce", *words]
+    card = reproduce.reproduce(
+        row, out, full="--full" in given, settings=assignments, command=command
+    )
+    show_lines([json.dumps(card)] if "--json" in given else reproduce.card_lines(card))
+    print(f"The card is in {out}", file=sys.stderr)
+    return 0
+
+
+def show(words: list[str]) -> int:
+    """`slots show`."""
+    from slots.figures import write_figures
+
+    run, _, count = restore(words)
+    if count is not None and not (count.isdigit() and int(count) > 0):
+        raise ConfigError(f"count={count!r} should be a positive number of scenes.")
+    for path in write_figures(run, count=int(count or 8)):
+        print(path)
+    return 0
