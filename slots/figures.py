@@ -1,4 +1,4 @@
-"""The figures of a run: what `slots show` writes."""
+"""The figures of a run, and of a data set: what `slots show` and `slots data show` write."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from slots import visualize
+from slots.data import Dataset
 from slots.evaluation import hits
 from slots.models import ImageModel, SetPrediction
 from slots.runs import Run, read_config
@@ -107,6 +108,45 @@ def write_figures(run: Run, count: int = 8) -> list[Path]:
         figure.savefig(path, dpi=120)
         paths.append(path)
     return paths
+
+
+def write_scenes(dataset: Dataset, split: str, count: int, path: Path) -> list[str]:
+    """Draws the first scenes of a split as a model gets them, and their label maps below.
+
+    Args:
+        dataset: which.
+        split: its name; `train` draws the first that are trained on.
+        count: of scenes; fewer where the split holds fewer.
+        path: of the picture, in a format that its ending names.
+
+    Returns:
+        What there is, in words.
+    """
+    size = dataset.size(split)
+    count = min(count, size or count)
+    batches = dataset.train(count) if split == "train" else dataset.held_out(split, count, count)
+    batch = next(batches)
+    labels = batch.segmentation
+    figure = visualize.segmentation_overlay(
+        batch.pixels,
+        np.zeros((count, 1, 1), np.int32) if labels is None else labels,
+        ignore=batch.ignore,
+        pictures=labels is not None,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    found = ["without label maps" if labels is None else f"labels up to {dataset.max_objects}"]
+    if labels is not None and labels.shape[1:] != dataset.image_shape[:2]:
+        found.append("label maps of {}×{}".format(*labels.shape[1:]))
+    for name, values in (batch.properties or {}).items():
+        found.append(f"{name} {values.dtype}{list(values.shape[2:]) or ''}")
+    fields = [n for n in ("ignore", "semantic", "label") if getattr(batch, n) is not None]
+    height, width, channels = dataset.image_shape
+    return [
+        f"{split}: {'endless' if size is None else f'{size:,}'} examples of "
+        f"{height}×{width}×{channels}, {', '.join([*found, *fields])}",
+        f"the first {count} are in {path}",
+    ]
 
 
 def _measured_by(run: Run, records: Sequence[Mapping[str, Any]]) -> str:

@@ -376,10 +376,33 @@ class TestData:
         assert status == 1
         assert "problem" in out
 
+    def test_scenes_as_a_preset_gets_them(self, cli: Cli, tmp_path: Path) -> None:
+        out = tmp_path / "figures" / "scenes.png"
+        status, text, _ = cli("data", "show", PRESET, f"out={out}", "data.held_out_size=5")
+        assert status == 0
+        assert text.splitlines() == [
+            "val: 5 examples of 35×35×3, labels up to 3, color float32[3], color_code int32, "
+            "shape int32, x float32, y float32",
+            f"the first 5 are in {out}",
+        ]
+        assert out.stat().st_size > 5000
+
+    def test_scenes_that_are_trained_on(self, cli: Cli, tmp_path: Path) -> None:
+        write_pictures(tmp_path / "train", 3)
+        words = ("data=folder", f"data.path={tmp_path}", "split=train", "count=2")
+        status, text, _ = cli("data", "show", PRESET, *words, f"out={tmp_path}/a.png")
+        assert status == 0
+        assert text.startswith("train: 2 examples of ")
+        assert text.endswith(f"the first 2 are in {tmp_path}/a.png\n")
+
     @pytest.mark.parametrize(
         ("words", "sentence"),
         [
             (["data"], "slots data check PATH"),
+            (["data", "show"], "Say which preset first"),
+            (["data", "show", PRESET, "split=vall"], "vall"),
+            (["data", "show", PRESET, "count=0"], "count='0' should be a positive number"),
+            (["data", "show", PRESET, "data=coco"], "data.path is empty"),
             (["data", "check"], "Say which file or folder first"),
             (["data", "check", "nowhere"], "nowhere does not exist"),
             (["data", "check", ".", "a=3"], "'a=3' is no setting here"),

@@ -18,6 +18,7 @@ USAGE = """slots: object-centric learning in JAX
   slots show RUN [key=value ...]       write its figures to RUN/figures
   slots reproduce [ROW] [--full] [out=DIR] [key=value ...]   run a paper's row; no ROW lists them
   slots data check PATH [--quick]      which published set is there, whether it is whole
+  slots data show PRESET [key=value ...]   draw scenes as a preset would get them
   slots list                           presets and everything that can be plugged in
 
 CONFIG is a preset as `slots list` prints it, a Python file with a function config(), or a run

@@ -5,7 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from slots.cli.words import restore, show_lines, split, take
+from slots.cli.words import number, restore, show_lines, split, take
 from slots.config import ConfigError, override
 
 
@@ -75,8 +75,5 @@ def show(words: list[str]) -> int:
     from slots.figures import write_figures
 
     run, _, count = restore(words)
-    if count is not None and not (count.isdigit() and int(count) > 0):
-        raise ConfigError(f"count={count!r} should be a positive number of scenes.")
-    for path in write_figures(run, count=int(count or 8)):
-        print(path)
+    show_lines(map(str, write_figures(run, count=number(count, "count", 8))))
     return 0

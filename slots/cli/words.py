@@ -74,6 +74,13 @@ def restore(words: list[str], flags: Sequence[str] = ()) -> tuple[Any, set[str],
     return run if member is None else run.member(int(member)), given, count
 
 
+def number(text: str | None, key: str, default: int) -> int:
+    """The positive number that `key=text` says."""
+    if text is not None and not (text.isdecimal() and int(text) > 0):
+        raise ConfigError(f"{key}={text!r} should be a positive number.")
+    return default if text is None else int(text)
+
+
 def show_lines(*parts: Iterable[str]) -> None:
     """Prints lines as they come."""
     for line in itertools.chain(*parts):

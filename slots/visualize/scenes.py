@@ -23,7 +23,12 @@ _BACKGROUND = "#777777"
 
 
 def segmentation_overlay(
-    images: Array, labels: Array, *, ignore: Array | None = None, columns: int = 6
+    images: Array,
+    labels: Array,
+    *,
+    ignore: Array | None = None,
+    columns: int = 6,
+    pictures: bool = False,
 ) -> "matplotlib.figure.Figure":
     """Pictures in grey, each labelled region washed and outlined with its colour.
 
@@ -32,23 +37,29 @@ def segmentation_overlay(
         labels: integers [B, Hs, Ws] of any size; 0 = background, label i + 1 has colour i.
         ignore: bool [B, Hs, Ws]; True where pixels do not count, which are striped.
         columns: pictures in a row.
+        pictures: draws each row of pictures as they are above the row of their overlays.
 
     Raises:
         ValueError: a shape does not fit; labels are not integers from 0 up.
     """
-    pictures = to_rgb("images", images, "scenes H W C")
-    label_maps = to_labels("labels", labels, f"{len(pictures)} Hs Ws")
-    hidden: list[np.ndarray | None] = [None] * len(pictures)
+    scenes = to_rgb("images", images, "scenes H W C")
+    label_maps = to_labels("labels", labels, f"{len(scenes)} Hs Ws")
+    hidden: list[np.ndarray | None] = [None] * len(scenes)
     if ignore is not None:
         shape = "{} {} {}".format(*label_maps.shape)
         hidden = list(check_axes("ignore", ignore, shape).astype(bool))
-    columns = min(columns, len(pictures))
-    rows = -(-len(pictures) // columns)
+    columns, high = min(columns, len(scenes)), 2 if pictures else 1
+    rows = -(-len(scenes) // columns)
     with plain_style():
-        figure, axes = image_grid((rows, columns), _aspect(pictures))
-        for i, cell in enumerate(axes.flat):
-            if i < len(pictures):
-                draw(cell, tint(pictures[i], label_maps[i], hidden[i]))
+        figure, axes = image_grid((rows * high, columns), _aspect(scenes))
+        for i, cell in enumerate(axes[high - 1 :: high].flat):
+            if i < len(scenes):
+                draw(cell, tint(scenes[i], label_maps[i], hidden[i]))
+            else:
+                cell.remove()
+        for i, cell in enumerate(axes[::2].flat if pictures else ()):
+            if i < len(scenes):
+                draw(cell, scenes[i])
             else:
                 cell.remove()
         return figure

@@ -132,6 +132,10 @@ class TestScenes:
         edge = picture[picture.shape[0] // 3, picture.shape[1] // 2]
         np.testing.assert_allclose(edge, visualize.slot_colors(3)[2], atol=1e-6)
         np.testing.assert_allclose(picture[0, 0], np.full(3, picture[0, 0, 0]), rtol=1e-6)
+        both = visualize.segmentation_overlay(images, labels, columns=3, pictures=True)
+        assert len(both.axes) == 2 * 4
+        np.testing.assert_allclose(cells(both)[0], images[0] / 255, atol=1e-6)
+        np.testing.assert_array_equal(cells(both)[3], picture)
         ignore = np.zeros((4, 12, 12), bool)
         ignore[0, :2] = True
         striped = cells(visualize.segmentation_overlay(images, labels, ignore=ignore))
