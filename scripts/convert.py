@@ -27,7 +27,7 @@ import numpy as np
 from array_records import TEMPLATE, Progress, ShardFolder
 
 from slots.config import ConfigError
-from slots.data.multi_object import LAYOUTS, VISIBILITY, Layout, Variant, decode
+from slots.data.multi_object_layout import LAYOUTS, VISIBILITY, Layout, Variant, decode
 from slots.data.pictures import BadFile
 from slots.data.tfds_features import loadable
 from slots.data.tfds_records import load_json

@@ -21,7 +21,8 @@ from data.test_multi_object import SETS, data, scene, write
 from PIL import Image
 
 from slots.config import ConfigError
-from slots.data.multi_object import LAYOUTS, ConvertedSource
+from slots.data.multi_object import ConvertedSource
+from slots.data.multi_object_layout import LAYOUTS
 from slots.data.pictures import BadFile
 from slots.data.stored import Example
 from slots.data.tfrecord import iterate

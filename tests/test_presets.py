@@ -21,7 +21,7 @@ from slots.data import (
     MultiObjectConfig,
     ShapeStacksConfig,
 )
-from slots.data.multi_object import LAYOUTS
+from slots.data.multi_object_layout import LAYOUTS
 from slots.data.stored import Example, Source, StoredConfig
 from slots.encoders import ResNetConfig
 from slots.evaluation import protocol

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from slots.data.factors import DSPRITES_FACTORS, SHAPES3D_FACTORS
-from slots.data.multi_object import LAYOUTS
+from slots.data.multi_object_layout import LAYOUTS
 from slots.data.pictures import Size
 
 

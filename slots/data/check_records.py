@@ -32,7 +32,8 @@ from slots.data.check_report import (
 )
 from slots.data.factors import DspritesConfig, Shapes3dConfig
 from slots.data.hdf5 import reading
-from slots.data.multi_object import MultiObjectConfig, decode
+from slots.data.multi_object import MultiObjectConfig
+from slots.data.multi_object_layout import decode
 from slots.data.pictures import BadFile, Size
 from slots.data.stored import StoredConfig
 from slots.data.tfds import TfdsConfig

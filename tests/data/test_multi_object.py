@@ -12,7 +12,8 @@ from tiny import quick_compiles
 
 from slots.config import ConfigError
 from slots.data import MultiDSpritesConfig, multi_object
-from slots.data.multi_object import CODES, LAYOUTS, MultiObjectConfig, entity_map
+from slots.data.multi_object import MultiObjectConfig
+from slots.data.multi_object_layout import CODES, LAYOUTS, entity_map
 from slots.data.pictures import BadFile
 from slots.data.stored import Example, StoredDataset
 
