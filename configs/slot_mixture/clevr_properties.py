@@ -3,9 +3,8 @@
 Command: slots train slot_mixture/clevr_properties data.path=DIR
 Data: DIR is CLEVR_v1.0 (Johnson et al. 2017), whole frames at 128×128. 150,000 steps of 512 want a
 GPU.
-Source: Kirilenko et al., ICLR 2024, released code. A linear rise and a cosine stand for its
-one-cycle schedule, 0.9 for its momentum, which cycles between 0.85 and 0.95. Antialiasing, as
-Pillow's, is our choice.
+Source: Kirilenko et al., ICLR 2024, released code: one cycle of the learning rate, 1.4e-5 to 3.5e-4
+and down to 1.4e-9, and of Adam's b1. Antialiasing, as Pillow's, is our choice.
 """
 
 from slots.config import replace
@@ -33,10 +32,14 @@ def config() -> ExperimentConfig:
         data=ClevrConfig(antialias=True),
         optimizer=OptimizerConfig(
             learning_rate=3.5e-4,
-            warmup_steps=7500,
+            warmup="cosine",
+            warmup_steps=7_499,  # PyTorch's cycle turns at step 0.05 · 150,000 - 1, and ends so
+            start_fraction=1 / 25,
             decay="cosine",
-            decay_steps=None,
-            final_fraction=4e-6,
+            decay_steps=149_999,
+            final_fraction=1 / 25 / 1e4,
+            b1=0.95,
+            peak_b1=0.85,
             weight_decay=0.01,
         ),
         train__seed=39,

@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from slots.config import ConfigError
+from slots.presets import load
 from slots.training import OptimizerConfig, ParamRule
 from slots.training.rules import match, named_leaves
 
@@ -80,6 +81,20 @@ class TestSchedule:
     def test_cosine_ends_at_its_final_fraction(self, step: int) -> None:
         settings = config(decay="cosine", decay_steps=100, final_fraction=0.25)
         assert float(settings.schedule(7)(jnp.int32(step))) == pytest.approx(0.025)
+
+    @pytest.mark.parametrize(
+        ("step", "rate", "b1"),
+        [
+            (0, 1.4e-5, 0.95),
+            (7_499, 3.5e-4, 0.85),
+            (7_499 + 142_500 // 2, (3.5e-4 + 1.4e-9) / 2, 0.9),
+            (149_999, 1.4e-9, 0.95),
+        ],
+    )
+    def test_one_cycle_of_slot_mixture(self, step: int, rate: float, b1: float) -> None:
+        settings = load("slot_mixture/clevr_properties").optimizer
+        assert float(settings.schedule(150_000)(jnp.int32(step))) == pytest.approx(rate, rel=1e-5)
+        assert float(settings.momentum(150_000)(jnp.int32(step))) == pytest.approx(b1, rel=1e-6)
 
     def test_constant_after_warmup(self) -> None:
         schedule = config(warmup_steps=10).schedule(100)
@@ -165,9 +180,50 @@ class TestRules:
         assert tree == {"encoder": {"kernel": 0, "bias": 0}, "decoder": {"kernel": 1}}
 
 
+def test_one_cycle_is_that_of_torch() -> None:
+    """Rates, momenta and updates of AdamW under OneCycleLR, for one cycle of 40 steps."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: make bench")
+    total = 40
+    settings = OptimizerConfig(
+        learning_rate=0.1,
+        warmup="cosine",
+        warmup_steps=total // 4 - 1,
+        start_fraction=1 / 25,
+        decay="cosine",
+        decay_steps=total - 1,
+        final_fraction=1 / 25 / 1e4,
+        b1=0.95,
+        peak_b1=0.85,
+        weight_decay=0.01,
+    )
+    tx = settings.make(PARAMS, total)
+    params, state = PARAMS, tx.init(PARAMS)
+    theirs = {name: torch.tensor(np.asarray(x)) for name, x in named_leaves(PARAMS).items()}
+    optimizer = torch.optim.AdamW(theirs.values(), lr=0.1, weight_decay=0.01)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total, pct_start=0.25)
+    for step in range(total):
+        group = optimizer.param_groups[0]
+        assert float(settings.schedule(total)(jnp.int32(step))) == pytest.approx(group["lr"])
+        assert float(settings.momentum(total)(jnp.int32(step))) == pytest.approx(group["betas"][0])
+        gradients = jax.tree.map(lambda g, s=step: g * jnp.cos(0.3 * s), GRADIENTS)
+        with jax.numpy_dtype_promotion("standard"):
+            updates, state = tx.update(gradients, state, params)
+        params = optax.apply_updates(params, updates)
+        for name, gradient in named_leaves(gradients).items():
+            theirs[name].grad = torch.tensor(np.asarray(gradient))
+        optimizer.step()
+        if step < total - 1:
+            cycle.step()
+        for name, found in named_leaves(params).items():
+            np.testing.assert_allclose(found, theirs[name], rtol=2e-5, atol=2e-6)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("start_fraction", -0.1),
+        ("final_fraction", 1.5),
+        ("peak_b1", 0.85),
         ("learning_rate", 0.0),
         ("learning_rate", -1.0),
         ("warmup_steps", -1),
