@@ -20,7 +20,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from conditions import Condition, cell, table, train_missing, write_table
+from conditions import Condition, cell, measured_by, table, train_missing, write_table
 
 import slots
 from slots import presets
@@ -83,6 +83,11 @@ class Adaptation:
         found = merge([self._evaluate(state.params, state.variables) for state in adapted])
         return {name: one.as_dict() for name, one in found.statistics.items()}
 
+    @property
+    def protocol(self) -> str:
+        """That scores are by."""
+        return self.experiment.config.eval.protocol
+
     def _adapt(self, number: int, fresh: TrainState, source: Run) -> TrainState:
         member = self.experiment.member(number)
         head = {**source.params["head"], "output": fresh.params["head"]["output"]}
@@ -136,7 +141,9 @@ def adapt(
         for one in missing:
             print(f"{one.folder} to {target} in {count} steps", flush=True)
             values = adaptation(slots.restore(one.folder))
-            record = json.dumps({**values, "commit": commit()})
+            seeds = list(one.config.train.member_seeds)
+            about = {"protocol": adaptation.protocol, "seeds": seeds, "commit": commit()}
+            record = json.dumps({**values, **about})
             write_whole(note(one, target, count), record + "\n")
 
 
@@ -165,7 +172,7 @@ def main() -> None:
         adapt(conditions, list(itertools.product(conditions, options.steps))[share::of])
     except ConfigError as error:
         parser.error(str(error))
-    heads = ["slots", "trained on", "task", "steps", *METRICS, "commit"]
+    heads = ["slots", "trained on", "task", "steps", *METRICS, "measured by", "commit"]
     rows = [
         [
             METHODS[method],
@@ -173,6 +180,7 @@ def main() -> None:
             target,
             count or "–",
             *(cell(values.get(name), digits) for name, digits in METRICS.items()),
+            measured_by(values),
             values["commit"],
         ]
         for method, source, target, count, values in results(conditions, options.steps)

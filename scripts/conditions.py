@@ -43,7 +43,8 @@ class Condition:
 
     def train(self) -> None:
         """Trains it, or what is left of it, and writes the record."""
-        made = {**self._origin, "commit": commit(), "machine": machine()}
+        seeds = list(self.config.train.member_seeds)
+        made = {**self._origin, "seeds": seeds, "commit": commit(), "machine": machine()}
         slots.train(self.config, self.folder)
         write_whole(self.record, json.dumps({**made, **self._measured()}) + "\n")
 
@@ -98,6 +99,13 @@ def cell(value: dict[str, Any] | None, digits: int) -> str:
         return "–"
     std = value.get("seeds_std")
     return f"{value['mean']:.{digits}f}" + (f" ± {std:.{digits}f}" if std else "")
+
+
+def measured_by(record: Mapping[str, Any]) -> str:
+    """What stands behind a record's scores: protocol, examples, seeds."""
+    counts = [v["count"] for v in record.values() if isinstance(v, Mapping) and "count" in v]
+    seeds = ", ".join(map(str, record["seeds"]))
+    return f"`{record['protocol']}`, n = {max(counts):,}, seeds {seeds}"
 
 
 def write_table(path: Path, text: str) -> None:

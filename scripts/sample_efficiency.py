@@ -16,7 +16,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from conditions import Condition, cell, finished, table, train_missing, write_table
+from conditions import Condition, cell, finished, measured_by, table, train_missing, write_table
 
 from slots.config import ConfigError
 from slots.training import use_compilation_cache
@@ -69,9 +69,9 @@ def rows(found: dict[Point, dict[str, Any]]) -> list[list[Any]]:
             DATA[point.data],
             point.scenes or "unlimited",
             METHODS[point.method][0],
-            len(result["fg_ari"].get("members", [0])),
             *(cell(result[name], digits) for name, digits in SHOWN.items()),
             f"{result['minutes']:.1f}",
+            measured_by(result),
             result["commit"],
         ]
         for point, result in found.items()
@@ -107,7 +107,10 @@ def figure(found: dict[Point, dict[str, Any]], path: Path) -> None:
                 panel.plot([place] * len(members), members, ".", color=color, ms=4, alpha=0.5)
         panel.set_title(DATA[data], size=10)
         panel.set_xticks(range(len(sizes)), [f"{s:,}" if s else "unlimited" for s in sizes])
-        panel.set(xlabel="training scenes", ylabel="foreground ARI")
+        told = dict.fromkeys(
+            measured_by(found[c]).replace("`", "") for c in found if c.data == data
+        )
+        panel.set(xlabel="\n".join(["training scenes", *told]), ylabel="foreground ARI")
         panel.spines[["top", "right"]].set_visible(False)
         panel.grid(axis="y", color="#dddddd", linewidth=0.6)
         panel.set_axisbelow(True)
@@ -141,7 +144,8 @@ def main() -> None:
     except ConfigError as error:
         parser.error(str(error))
     if found:
-        heads = ["data", "training scenes", "method", "seeds", *SHOWN, "minutes", "commit"]
+        heads = ["data", "training scenes", "method", *SHOWN, "minutes"]
+        heads += ["measured by", "commit"]
         write_table(options.out / "table.md", table(heads, rows(found)))
         figure(found, options.out / "figure.png")
 
