@@ -183,7 +183,8 @@ class MultiDSprites(ProceduralDataset):
     - `scale` float32 [M], 0.5 to 1; `orientation` float32 [M], radians in [0, 2π];
     - `x`, `y` float32 [M] in [0, 1]: centres, pixel coordinates 16 + 32x and 16 + 32y;
     - `color` float32 [M, c] in [0, 1], as many channels as the picture;
-    - `visible_px` int32 [M]: pixels of the label; 0 for a sprite that is covered completely.
+    - `visible_px` float32 [M] (integers are classes): pixels of the label; 0 for a sprite that is
+      covered completely.
     """
 
     def __init__(self, config: "MultiDSpritesConfig") -> None:
@@ -210,7 +211,7 @@ class MultiDSprites(ProceduralDataset):
             "x": jnp.asarray(POSITIONS)[x],
             "y": jnp.asarray(POSITIONS)[y],
             "color": jnp.broadcast_to(color, (self.max_objects, self._channels)),
-            "visible_px": visible_pixels(segmentation, self.max_objects),
+            "visible_px": jnp.float32(visible_pixels(segmentation, self.max_objects)),
         }
         return {
             "image": image[..., : self._channels],

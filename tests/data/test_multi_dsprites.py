@@ -106,10 +106,8 @@ def test_fields(scenes):
     assert batch.pixels.dtype == np.float32
     assert 0 <= batch.pixels.min() <= batch.pixels.max() <= 1
     dtypes = {name: p.dtype for name, p in batch.properties.items()}
-    floats = ("scale", "orientation", "x", "y", "color")
-    assert dtypes == {n: np.int32 for n in ("shape", "visible_px")} | {
-        n: np.float32 for n in floats
-    }
+    floats = ("scale", "orientation", "x", "y", "color", "visible_px")
+    assert dtypes == {"shape": np.int32, **dict.fromkeys(floats, np.float32)}
     assert batch.properties["color"].shape == (256, m, c)
     exists = np.asarray(batch.visibility)
     assert set(np.asarray(batch.num_objects)) == set(range(NUM_SPRITES[variant][0], m + 1))
