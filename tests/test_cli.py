@@ -20,6 +20,7 @@ from slots.evaluation import MASK_METRICS, REFERENCES
 from slots.presets import presets
 from slots.training import read_records
 
+EXPLAIN = ("--explain", "house/image", "mbo/ocb")
 METRICS = {"fg_ari", "ari", "mbo", "miou", "corloc", "mse_mean"}
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -297,15 +298,8 @@ class TestProtocols:
         ("words", "sentence"),
         [
             (["eval", "RUN", "--explain", "house/image"], "--explain wants two protocols"),
-            (
-                ["eval", "RUN", "--explain", "house/image", "mbo/ocb", "--references"],
-                "neither masks= nor --references",
-            ),
-            (
-                ["eval", "RUN", "--explain", "house/image", "mbo/ocb", "masks=a.npz"],
-                "neither masks= nor --references",
-            ),
-            (["eval", "RUN", "masks=a.npy"], "should end in .npz"),
+            (["eval", "RUN", *EXPLAIN, "--references"], "goes with neither masks= nor"),
+            (["eval", "RUN", *EXPLAIN, "masks=a.npz"], "goes with neither masks= nor"),
             (["eval", "RUN", "--explain", "house/image", "mbo/oc"], "did you mean 'mbo/ocb'"),
             (["score", "nowhere.npz"], "nowhere.npz cannot be read"),
             (["score"], "Say which file of masks first"),
