@@ -20,13 +20,14 @@ from typing import Any
 
 import jax
 import numpy as np
-from conditions import Condition, cell, measured_by, table, train_missing, write_table
+from conditions import Condition, cell, table, train_missing, write_table
 
 import slots
 from slots import presets
 from slots.config import ConfigError, override, replace
 from slots.data.digits import CLASSES
 from slots.evaluation import Evaluator, merge
+from slots.evaluation.evaluation import measured_by
 from slots.experiment import build
 from slots.files import write_whole
 from slots.provenance import commit
@@ -180,7 +181,7 @@ def main() -> None:
             target,
             count or "–",
             *(cell(values.get(name), digits) for name, digits in METRICS.items()),
-            measured_by(values),
+            measured_by(values, values["seeds"]),
             values["commit"],
         ]
         for method, source, target, count, values in results(conditions, options.steps)

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-from conditions import Condition, cell, finished, measured_by, table, train_missing, write_table
+from conditions import Condition, cell, finished, table, train_missing, write_table
 
 from slots.config import ConfigError
+from slots.evaluation.evaluation import measured_by
 from slots.experiment import build, parameter_table
 from slots.training import use_compilation_cache
 
@@ -115,7 +116,7 @@ def tables(found: dict[tuple[str, str], tuple[Condition, dict[str, Any]]]) -> st
                         parameters(made),
                         milliseconds(result, made.config.train.seeds),
                         f"{result['minutes']:.1f}",
-                        measured_by(result),
+                        measured_by(result, result["seeds"]),
                         result["commit"],
                     ]
                 )
@@ -149,7 +150,9 @@ def figure(found: dict[tuple[str, str], tuple[Condition, dict[str, Any]]], path:
         ticks = [place + 0.18 for place in range(len(shown))]
         panel.set_xticks(ticks, [METHODS[m] for m in shown], rotation=35, ha="right", size=8)
         panel.set_title(TASKS[task].label, size=10)
-        told = dict.fromkeys(measured_by(found[task, m][1]).replace("`", "") for m in shown)
+        told = dict.fromkeys(
+            measured_by(one, one["seeds"]) for _, one in (found[task, m] for m in shown)
+        )
         panel.set_xlabel("\n".join(told), size=7)
         panel.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.08))
         panel.spines[["top", "right"]].set_visible(False)

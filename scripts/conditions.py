@@ -101,13 +101,6 @@ def cell(value: dict[str, Any] | None, digits: int) -> str:
     return f"{value['mean']:.{digits}f}" + (f" ± {std:.{digits}f}" if std else "")
 
 
-def measured_by(record: Mapping[str, Any]) -> str:
-    """What stands behind a record's scores: protocol, examples, seeds."""
-    counts = [v["count"] for v in record.values() if isinstance(v, Mapping) and "count" in v]
-    seeds = ", ".join(map(str, record["seeds"]))
-    return f"`{record['protocol']}`, n = {max(counts):,}, seeds {seeds}"
-
-
 def write_table(path: Path, text: str) -> None:
     print(text)
     path.write_text(text + "\n")

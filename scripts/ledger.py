@@ -15,6 +15,7 @@ from typing import Any
 
 from conditions import table
 
+from slots.evaluation.evaluation import counted
 from slots.published import ROWS
 from slots.reproduce import CARD, CURVES, find, reproduce
 
@@ -44,8 +45,6 @@ def page(text: str, results: Path) -> str:
     rows = []
     for card in cards(results):
         name = card["row"].replace("/", "-")
-        asked = card["items"]["asked"]
-        of = f" of {asked:,}" if asked not in (None, card["items"]["scored"]) else ""
         values = card["values"] or {
             metric: {"ours": card["all"][metric][0], "ours_std": card["all"][metric][1]}
             for metric in ("fg_ari", "ari")
@@ -59,8 +58,8 @@ def page(text: str, results: Path) -> str:
                     _spread(value["ours"], value["ours_std"]),
                     _spread(value.get("paper"), value.get("paper_std")),
                     value.get("verdict", ""),
-                    f"`{card['protocol']}`, n = {card['items']['scored']:,}{of}, "
-                    f"{len(card['seeds'])} seeds",
+                    f"`{card['protocol']}`, {counted(**card['items'])}, "
+                    f"seeds {', '.join(map(str, card['seeds']))}",
                     f"{card['steps']:,} at {card['steps_per_second']:.0f}/s",
                     card["commit"],
                 ]

@@ -16,9 +16,10 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from conditions import Condition, cell, finished, measured_by, table, train_missing, write_table
+from conditions import Condition, cell, finished, table, train_missing, write_table
 
 from slots.config import ConfigError
+from slots.evaluation.evaluation import measured_by
 from slots.training import use_compilation_cache
 
 DATA = {"tetrominoes": "Tetrominoes", "multi_dsprites": "Multi-dSprites"}
@@ -71,7 +72,7 @@ def rows(found: dict[Point, dict[str, Any]]) -> list[list[Any]]:
             METHODS[point.method][0],
             *(cell(result[name], digits) for name, digits in SHOWN.items()),
             f"{result['minutes']:.1f}",
-            measured_by(result),
+            measured_by(result, result["seeds"]),
             result["commit"],
         ]
         for point, result in found.items()

@@ -9,6 +9,7 @@ import numpy as np
 from slots import visualize
 from slots.data import Dataset
 from slots.evaluation import hits
+from slots.evaluation.evaluation import measured_by
 from slots.models import ImageModel, SetPrediction
 from slots.runs import Run, read_config
 from slots.training import read_records
@@ -154,8 +155,5 @@ def _measured_by(run: Run, records: Sequence[Mapping[str, Any]]) -> str:
     measured = [record for record in records if record["kind"] == "val"]
     if not measured:
         return ""
-    protocol = measured[-1].get("protocol", "")
-    counts = [s["count"] for s in measured[-1].values() if isinstance(s, Mapping)]
     members = read_config(run.folder).train.member_seeds  # the curves are of all
-    seeds = ", ".join(map(str, members))
-    return f"scores: protocol {protocol}, n = {max(counts, default=0):,}, seed {seeds}"
+    return f"scores: {measured_by(measured[-1], members)}"

@@ -6,9 +6,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
+_CODE = ("slots", "configs", "scripts", "pyproject.toml", "constraints.txt")
+"""What decides a result; pages of documents do not."""
+
 
 def commit() -> str:
-    """The commit of the package's checkout, and whether its files differ from it.
+    """The commit of the package's checkout, and whether its code differs from it.
 
     `unknown` where it was installed from something else.
     """
@@ -16,8 +19,8 @@ def commit() -> str:
     found = _output([*git, "rev-parse", "--short", "HEAD"])
     if not found or not _output([*git, "ls-files", "slots/provenance.py"]):
         return "unknown"
-    changed = " with changes" if _output([*git, "status", "--porcelain", "-uno"]) else ""
-    return found + changed
+    changed = _output([*git, "status", "--porcelain", "-uno", "--", *_CODE])
+    return found + (" with changes" if changed else "")
 
 
 def machine() -> str:

@@ -19,6 +19,7 @@ from slots import presets, runs, visualize
 from slots.config import ConfigError, nearest, override, replace
 from slots.data import Dataset
 from slots.evaluation import Evaluation, protocol
+from slots.evaluation.evaluation import counted, measured_by
 from slots.experiment import ExperimentConfig
 from slots.files import finite_or_none, write_whole
 from slots.models import Definition, count_parameters
@@ -61,7 +62,10 @@ def reproduce(
     run = runs.train(config, folder / "run")
     result = runs.evaluate(_by(run, row.protocol))
     card = _card(row, config, run, result, full) | {"command": shlex.join(command)}
-    figure = visualize.training_curves(read_records(run.folder / "metrics.jsonl"), _shown(result))
+    records = read_records(run.folder / "metrics.jsonl")
+    measured = [record for record in records if record["kind"] == "val"]
+    told = f"scores: {measured_by(measured[-1], run.seeds)}" if measured else ""
+    figure = visualize.training_curves(records, _shown(result), caption=told)
     figure.savefig(folder / CURVES, dpi=100)
     write_whole(folder / CARD, json.dumps(card, indent=2) + "\n")
     return card
@@ -174,11 +178,10 @@ def find(name: str) -> Row:
 def card_lines(card: Mapping[str, Any]) -> list[str]:
     """A card in words."""
     items = card["items"]
-    of = f" of {items['asked']:,}" if items["asked"] not in (None, items["scored"]) else ""
     lines = [
         f"{card['row']}, {card['size']}: {card['preset']}, {card['steps']:,} steps, "
         f"{card['parameters']:,} parameters",
-        f"  protocol {card['protocol']}, {items['scored']:,}{of} examples, "
+        f"  protocol {card['protocol']}, {counted(**items)}, "
         f"seeds {', '.join(map(str, card['seeds']))}",
     ]
     for name, value in card["values"].items():

@@ -54,7 +54,7 @@ class TestCard:
         assert value["ours"] == card["all"]["fg_ari"][0]
         assert value["verdict"].startswith("below by")  # after six steps
         text = "\n".join(card_lines(card))
-        assert "16 of 320 examples, seeds 0, 1" in text
+        assert "16 examples (the protocol asks for 320), seeds 0, 1" in text
         assert "paper 0.9950 ± 0.0020: below by" in text
         assert card["note"] in text
 

@@ -144,7 +144,7 @@ def test_ledger_of_papers_rows(script: Script) -> None:
     assert row[0] == "[slot_attention/tetrominoes](ledger/slot_attention-tetrominoes/card.json)"
     assert row[1:4] == ["compact", "fg_ari", f"{value['ours']:.3f} ± {value['ours_std']:.3f}"]
     assert row[4:6] == ["0.995 ± 0.002", value["verdict"]]
-    assert row[6] == "`fg-ari/slot-attention`, n = 16 of 320, 2 seeds"
+    assert row[6] == "`fg-ari/slot-attention`, 16 examples (the protocol asks for 320), seeds 0, 1"
     # The page alone, and rows without a paper's number.
     other = Path("ledger/invariant_slot_attention-tetrominoes/card.json")
     other.parent.mkdir()

@@ -43,10 +43,20 @@ class Evaluation:
     @property
     def items(self) -> str:
         """How many examples there were, and how many the protocol asks for where that differs."""
-        count, asked = len(self.per_example["index"]), self.protocol.items
-        if asked in (None, count):
-            return f"{count:,} examples"
-        return f"{count:,} of the protocol's {asked:,} examples"
+        return counted(len(self.per_example["index"]), self.protocol.items)
+
+
+def counted(scored: int, asked: int | None) -> str:
+    """How many examples there were, and how many a protocol asks for where that differs."""
+    found = f"{scored:,} examples"
+    return found if asked in (None, scored) else f"{found} (the protocol asks for {asked:,})"
+
+
+def measured_by(record: Mapping[str, Any], seeds: Sequence[int]) -> str:
+    """What stands behind the scores of a record of an evaluation: protocol, examples, seeds."""
+    counts = [v["count"] for v in record.values() if isinstance(v, Mapping) and "count" in v]
+    listed = ", ".join(map(str, seeds))
+    return f"protocol {record['protocol']}, n = {max(counts, default=0):,}, seeds {listed}"
 
 
 def conclude(

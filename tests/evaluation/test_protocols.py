@@ -202,7 +202,7 @@ class TestEvaluation:
     def test_says_how_many_of_how_many(self):
         assert self.evaluation(HOUSE, [0, 1]).items == "2 examples"
         asked = self.evaluation(protocol("fg-ari/slot-attention"), [0, 1])
-        assert asked.items == "2 of the protocol's 320 examples"
+        assert asked.items == "2 examples (the protocol asks for 320)"
 
     def test_members_keep_their_weights(self):
         both = [self.evaluation(by(average="per_object"), v) for v in ([0, 1], [1, 0])]
