@@ -9,7 +9,7 @@ import pytest
 
 from slots.config import ConfigError
 from slots.evaluation import PROTOCOLS, Accumulator, Protocol, protocol
-from slots.evaluation.evaluation import METRICS, conclude, merge
+from slots.evaluation.evaluation import METRICS, conclude, measured_by, merge
 from slots.evaluation.explain import explain
 from slots.evaluation.protocols import EXPLAINED
 from slots.evaluation.scoring import ATTENTION, Sizes, mask_scores, truth
@@ -203,6 +203,10 @@ class TestEvaluation:
         assert self.evaluation(HOUSE, [0, 1]).items == "2 examples"
         asked = self.evaluation(protocol("fg-ari/slot-attention"), [0, 1])
         assert asked.items == "2 examples (the protocol asks for 320)"
+
+    def test_says_what_measured_a_record(self):
+        record = {"step": 7, "protocol": "mbo/lsd", "ari": {"mean": 0.5, "count": 1200}, "loss": 1}
+        assert measured_by(record, (3, 4)) == "protocol mbo/lsd, n = 1,200, seeds 3, 4"
 
     def test_members_keep_their_weights(self):
         both = [self.evaluation(by(average="per_object"), v) for v in ([0, 1], [1, 0])]
