@@ -53,10 +53,13 @@ def counted(scored: int, asked: int | None) -> str:
 
 
 def measured_by(record: Mapping[str, Any], seeds: Sequence[int]) -> str:
-    """What stands behind the scores of a record of an evaluation: protocol, examples, seeds."""
+    """What stands behind the scores of a record of an evaluation: protocol, examples, seeds.
+
+    Records of runs from before protocols stood in them name none.
+    """
     counts = [v["count"] for v in record.values() if isinstance(v, Mapping) and "count" in v]
-    listed = ", ".join(map(str, seeds))
-    return f"protocol {record['protocol']}, n = {max(counts, default=0):,}, seeds {listed}"
+    by = f"protocol {record['protocol']}, " if "protocol" in record else ""
+    return f"{by}n = {max(counts, default=0):,}, seeds {', '.join(map(str, seeds))}"
 
 
 def conclude(
