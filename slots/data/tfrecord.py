@@ -52,21 +52,19 @@ def iterate(path: Path) -> Iterator[bytes]:
     Raises:
         BadFile: the file is damaged or ends in the middle of a record; raised when that is reached.
     """
-    kind = compression_of(path)
-    with path.open("rb") as file:
-        buffer = _Buffer(_inflated(iter(lambda: file.read(_CHUNK), b""), kind))
-        number = 0
-        try:
-            while header := buffer.take(_HEADER.size):
-                record = buffer.take(_length(header) + 4)
-                if len(record) < _length(header) + 4:
-                    raise EOFError
-                yield record[:-4]
-                number += 1
-        except (EOFError, struct.error) as error:
-            raise BadFile(path, f"ends in the middle of record {number}") from error
-        except (ValueError, zlib.error) as error:
-            raise BadFile(path, f"is damaged at record {number} ({error})") from error
+    buffer = _Buffer(_inflated(_chunks(path), compression_of(path)))
+    number = 0
+    try:
+        while header := buffer.take(_HEADER.size):
+            record = buffer.take(_length(header) + 4)
+            if len(record) < _length(header) + 4:
+                raise EOFError
+            yield record[:-4]
+            number += 1
+    except (EOFError, struct.error) as error:
+        raise BadFile(path, f"ends in the middle of record {number}") from error
+    except (ValueError, zlib.error) as error:
+        raise BadFile(path, f"is damaged at record {number} ({error})") from error
 
 
 class RecordFiles(Sequence[bytes]):
@@ -165,6 +163,19 @@ class _Buffer:
         piece = bytes(self._held[:count])
         del self._held[:count]
         return piece
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    """The file's bytes; opened anew for each chunk, as who stops early would leave it open."""
+    at = 0
+    while True:
+        with path.open("rb") as file:
+            file.seek(at)
+            chunk = file.read(_CHUNK)
+        if not chunk:
+            return
+        yield chunk
+        at += len(chunk)
 
 
 def _inflated(chunks: Iterator[bytes], kind: Compression) -> Iterator[bytes]:

@@ -29,6 +29,23 @@ def test_records_come_back(tmp_path: Path, compression):
     assert list(iterate(path)) == RECORDS
 
 
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+def test_a_file_of_many_chunks(tmp_path: Path, compression):
+    records = [np.random.default_rng(n).bytes(2**20 + n) for n in range(4)]
+    assert list(iterate(write_records(tmp_path / "r", records, compression))) == records
+
+
+def test_who_stops_early_leaves_no_file_open(tmp_path: Path, monkeypatch):
+    opened = []
+    real = Path.open
+    path = write_records(tmp_path / "r", RECORDS)
+    monkeypatch.setattr(Path, "open", lambda *words: opened.append(real(*words)) or opened[-1])
+    records = iterate(path)
+    next(records)
+    assert opened
+    assert all(file.closed for file in opened)
+
+
 def test_several_gzip_members_are_one_stream(tmp_path: Path):
     whole = frame(RECORDS)
     (tmp_path / "r").write_bytes(gzip.compress(whole[:2000]) + gzip.compress(whole[2000:]))
