@@ -2,8 +2,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# A process that dies ends the tests: its file would otherwise be tried again and again.
-PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --max-worker-restart 0
+# A process that dies ends the tests: its file would otherwise be tried again and again. Files are
+# taken in order: by number of tests, the few of the notebooks, which take long, would come last.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder \
+	--max-worker-restart 0
 # PyTorch is not in constraints.txt: a lock for every platform would list its CUDA stack. An exact pin
 # also finds a CPU build where the index has one; TORCH=torch takes the newest.
 TORCH ?= torch==2.13.0

@@ -39,7 +39,10 @@ from slots.nn import estimate_frames, grid_positions, rotation_matrix
 
 # %matplotlib inline
 logging.getLogger("slots").setLevel(logging.WARNING)
-SHORT = bool(os.environ.get("SLOTS_SHORT"))
+SHORT = []
+if os.environ.get("SLOTS_SHORT"):
+    SHORT = ["train.steps=4", "train.batch_size=8", "eval.every=4", "eval.batch_size=16"]
+    SHORT += ["eval.count=16", "model.module.num_iterations=2", "model.module.eval_iterations=2"]
 
 # %% [markdown]
 # ## Train
@@ -47,10 +50,8 @@ SHORT = bool(os.environ.get("SLOTS_SHORT"))
 # %%
 config = override(
     presets.load("invariant_slot_attention/tetrominoes_cpu"),
-    ["model.module.variant=tsr", "train.steps=6000", "eval.every=6000"],
+    ["model.module.variant=tsr", "train.steps=6000", "eval.every=6000", *SHORT],
 )
-if SHORT:
-    config = override(config, ["train.steps=30", "eval.every=30", "log.every=30"])
 run = slots.train(config, os.path.join(tempfile.mkdtemp(), "run"))
 score = slots.evaluate(run).statistics["fg_ari"]
 print(f"foreground ARI {score.mean:.3f} ± {score.stderr:.3f} (n = {score.count})")

@@ -34,8 +34,10 @@ from slots.config import override
 
 # %matplotlib inline
 logging.getLogger("slots").setLevel(logging.ERROR)
-SHORT = bool(os.environ.get("SLOTS_SHORT"))
-STEPS = 20 if SHORT else 4000
+SHORT = []
+if os.environ.get("SLOTS_SHORT"):
+    SHORT = ["train.steps=4", "train.batch_size=8", "eval.every=4", "eval.batch_size=16"]
+    SHORT += ["eval.count=16", "model.module.num_iterations=2", "model.module.eval_iterations=2"]
 
 # %% [markdown]
 # ## One setting swaps it
@@ -55,7 +57,7 @@ SYSTEMS = ("slot_attention", "invariant_slot_attention", "slot_mixture", "mesh",
 NAMES = ("Slot Attention", "Invariant", "Mixture", "MESH", "CoSA")
 if SHORT:
     SYSTEMS, NAMES = SYSTEMS[::3], NAMES[::3]
-settings = ["model.num_slots=4", f"train.steps={STEPS}", f"eval.every={STEPS}"]
+settings = ["model.num_slots=4", "train.steps=4000", "eval.every=4000", *SHORT]
 folder = tempfile.mkdtemp()
 runs = {}
 for system, name in zip(SYSTEMS, NAMES, strict=True):

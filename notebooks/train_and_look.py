@@ -29,16 +29,17 @@ from slots.config import override
 
 # %matplotlib inline
 logging.getLogger("slots").setLevel(logging.WARNING)
-SHORT = bool(os.environ.get("SLOTS_SHORT"))
+SHORT = []
+if os.environ.get("SLOTS_SHORT"):
+    SHORT = ["train.steps=4", "train.batch_size=8", "eval.every=4", "eval.batch_size=16"]
+    SHORT += ["eval.count=16", "model.module.num_iterations=2", "model.module.eval_iterations=2"]
 
 # %% [markdown]
 # ## An experiment is a tree of settings
 # A preset is a function that returns one; `a.b=value` changes it, in Python as on the command line.
 
 # %%
-config = presets.load("slot_attention/tetrominoes_cpu")
-if SHORT:
-    config = override(config, ["train.steps=40", "eval.every=40", "log.every=20"])
+config = override(presets.load("slot_attention/tetrominoes_cpu"), SHORT)
 print(config.model.encoder)
 print(config.model.module)
 

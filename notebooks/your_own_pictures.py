@@ -40,7 +40,10 @@ from slots.config import override
 
 # %matplotlib inline
 logging.getLogger("slots").setLevel(logging.WARNING)
-SHORT = bool(os.environ.get("SLOTS_SHORT"))
+SHORT = []
+if os.environ.get("SLOTS_SHORT"):
+    SHORT = ["train.steps=4", "train.batch_size=8", "eval.every=4", "eval.batch_size=16"]
+    SHORT += ["eval.count=16", "model.module.num_iterations=2", "model.module.eval_iterations=2"]
 FOLDER = os.environ.get("SLOTS_PICTURES", "../../shared/data/nuclei")
 
 
@@ -82,8 +85,9 @@ visualize.segmentation_overlay(batch.pixels, batch.segmentation, ignore=batch.ig
 # Give the model a few more slots than a picture has objects. Half of the preset's steps run here.
 
 # %%
-steps = 20 if SHORT else config.train.steps // 2
-config = override(config, [f"train.steps={steps}", f"eval.every={steps}", "eval.count=null"])
+half = config.train.steps // 2
+settings = [f"train.steps={half}", f"eval.every={half}", "eval.count=null", *SHORT]
+config = override(config, settings)
 run = slots.train(config, os.path.join(tempfile.mkdtemp(), "run"))
 
 # %%

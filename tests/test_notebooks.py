@@ -10,11 +10,18 @@ FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.py"))
 
 
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory):
+    """Where compiled programs are kept, as a kernel compiles some of them twice."""
+    return tmp_path_factory.mktemp("programs")
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 @pytest.mark.filterwarnings("ignore")  # Jupyter's own
-def test_notebook_runs(path, monkeypatch):
+def test_notebook_runs(path, monkeypatch, programs):
     monkeypatch.setenv("SLOTS_SHORT", "1")
     monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # so short, compiling takes longer
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(programs))
     notebook = jupytext.read(path)
     client = nbclient.NotebookClient(
         notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}

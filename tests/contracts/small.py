@@ -42,7 +42,14 @@ SMALL = {
         },
         # A short step towards less entropy: the default one magnifies rounding a thousandfold, and
         # ends in plans so sharp that hardly a gradient passes.
-        "mesh": {"num_iterations": 2, "mlp_hidden": 8, "marginal_hidden": 8, "mesh_rate": 0.25},
+        "mesh": {
+            "num_iterations": 2,
+            "mlp_hidden": 8,
+            "marginal_hidden": 8,
+            "mesh_steps": 2,
+            "mesh_sweeps": 3,
+            "mesh_rate": 0.25,
+        },
         "slot_attention": {"num_iterations": 2, "mlp_hidden": 8},
         "slot_mixture": {"num_iterations": 2, "mlp_hidden": 8},
     },
