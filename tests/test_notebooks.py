@@ -8,6 +8,7 @@ import pytest
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.py"))
+SLOW = ("slot_frames", "swap_modules")
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +17,13 @@ def programs(tmp_path_factory):
     return tmp_path_factory.mktemp("programs")
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem in SLOW))
+        for path in NOTEBOOKS
+    ],
+)
 @pytest.mark.filterwarnings("ignore")  # Jupyter's own
 def test_notebook_runs(path, monkeypatch, programs):
     monkeypatch.setenv("SLOTS_SHORT", "1")

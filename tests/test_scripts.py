@@ -95,6 +95,7 @@ def test_comparison_of_modules(
     assert "was made by `mesh/tetrominoes_cpu" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_adaptation_of_the_head_alone(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["--methods", "cosa", "--tasks", "add", "diff", "--seeds", "1", "--steps", "2"]
     words += ["--out", "out", "--set", *SMALL_DIGITS]

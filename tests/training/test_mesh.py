@@ -42,7 +42,17 @@ def spec(state: Any, name: str) -> PartitionSpec:
 
 
 @needs_8
-@pytest.mark.parametrize("mesh", [name for name in MESHES if name != "data=1"])
+@pytest.mark.parametrize(
+    "mesh",
+    [
+        *("data=8", "fsdp=8", "2×2×2"),
+        *(
+            pytest.param(f"{axis}={n}", marks=pytest.mark.slow)
+            for axis in ("data", "fsdp")
+            for n in (2, 4)
+        ),
+    ],
+)
 def test_losses_do_not_depend_on_the_mesh(mesh: str) -> None:
     reference, expected = train_steps(on("data=1"), 3)
     state, losses = train_steps(on(mesh), 3)
