@@ -37,6 +37,7 @@ def _children_start_here(monkeypatch):
         yield
 
 
+@pytest.mark.slow
 def test_without_torch_our_side_is_timed_and_the_table_says_so(monkeypatch, tmp_path):
     found = importlib.util.find_spec
     monkeypatch.setattr(

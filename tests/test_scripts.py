@@ -129,6 +129,7 @@ def test_adaptation_of_the_head_alone(script: Script, monkeypatch: pytest.Monkey
     assert rows(again) == rows(text)
 
 
+@pytest.mark.slow
 def test_ledger_of_papers_rows(script: Script) -> None:
     ledger = import_module("ledger")
     Path("ledger.md").write_text(f"Before.\n{ledger.BEGIN}\n{ledger.END}\nAfter.\n")
