@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from tiny import quick_compiles
 
 from slots.config import ConfigError
 from slots.data import MultiDSpritesConfig, multi_object
@@ -154,8 +153,7 @@ class TestEntities:
 
     def test_maps_of_sprites_are_the_generators(self, tmp_path: Path):
         """Their masks alone are stored with entities last."""
-        with quick_compiles():
-            batch = next(MultiDSpritesConfig().make().held_out("val", 4))
+        batch = next(MultiDSpritesConfig().make().held_out("val", 4))
         variant, stored = "multi_dsprites_colored_on_grayscale", []
         for image, labels in zip(np.array(batch.image), np.array(batch.segmentation), strict=True):
             masks = np.where(labels[..., None, None] == np.arange(6)[:, None], 255, 0)

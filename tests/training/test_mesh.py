@@ -45,12 +45,9 @@ def spec(state: Any, name: str) -> PartitionSpec:
 @pytest.mark.parametrize(
     "mesh",
     [
-        *("data=8", "fsdp=8", "2×2×2"),
-        *(
-            pytest.param(f"{axis}={n}", marks=pytest.mark.slow)
-            for axis in ("data", "fsdp")
-            for n in (2, 4)
-        ),
+        pytest.param(name, marks=[pytest.mark.slow] * name.endswith(("=2", "=4")))
+        for name in MESHES
+        if name != "data=1"
     ],
 )
 def test_losses_do_not_depend_on_the_mesh(mesh: str) -> None:
