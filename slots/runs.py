@@ -29,6 +29,7 @@ from slots.evaluation.scoring import Sizes
 from slots.experiment import Experiment, ExperimentConfig, build, parameter_table
 from slots.files import write_whole
 from slots.models import Model, compose, dictionary, seen_codes
+from slots.processes import at_home, first_says, is_first, meet
 from slots.training import Checkpoints, Collapsed, MeshConfig, RunError, fit
 from slots.training.members import State, each, updates
 from slots.types import Batch, Prediction, Reconstruction, TrainState
@@ -189,12 +190,15 @@ def _collapsed(folder: Path) -> list[Path]:
 
 def _set_aside(folder: Path, seed: int) -> None:
     """Moves a collapsed run into `collapsed-<seed>`, or what a kill left of it."""
-    aside = folder / f"collapsed-{seed}"
-    aside.mkdir(exist_ok=True)
-    own = set(folder.iterdir()) - set(_collapsed(folder))
-    # The settings go last: as long as they are there, it is not done.
-    for path in sorted(own, key=lambda path: path.name == "config.json"):
-        path.rename(aside / path.name)
+    meet("all know what is set aside")
+    if is_first():
+        aside = folder / f"collapsed-{seed}"
+        aside.mkdir(exist_ok=True)
+        own = set(folder.iterdir()) - set(_collapsed(folder))
+        # The settings go last: as long as they are there, it is not done.
+        for path in sorted(own, key=lambda path: path.name == "config.json"):
+            path.rename(aside / path.name)
+    meet("set aside")
 
 
 def _next_seeds(config: ExperimentConfig, folder: Path) -> ExperimentConfig:
@@ -216,7 +220,9 @@ def _train(config: ExperimentConfig, folder: Path) -> Run:
     evaluator = Evaluator(
         experiment.definition, experiment.dataset, config.eval, experiment.trainer.mesh
     )
+    meet("settings checked")  # against what the folder held before
     _write_header(folder, experiment)
+    meet("settings written")
 
     def evaluate_state(state: State, step: int) -> dict[str, Any]:
         result = _score(evaluator, state)
@@ -236,7 +242,7 @@ def _train(config: ExperimentConfig, folder: Path) -> Run:
         evaluate_every=config.eval.every,
         on_collapse=config.eval.collapse,
     )
-    return Run(folder, experiment, state)
+    return Run(folder, experiment, at_home(state))
 
 
 def restore(
@@ -310,7 +316,7 @@ def _score(evaluator: Evaluator, state: State) -> Evaluation:
 def default_folder(name: str) -> Path:
     """`runs/<name>-<time>`."""
     time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / f"{name.replace('/', '-')}-{time}"
+    return Path("runs") / first_says(f"{name.replace('/', '-')}-{time}")
 
 
 def read_config(folder: Path) -> ExperimentConfig:
@@ -357,6 +363,8 @@ def _check_folder(folder: Path, config: ExperimentConfig) -> None:
 def _write_header(folder: Path, experiment: Experiment) -> None:
     """Settings, package versions and the parameter table, before step 0."""
     table = parameter_table(experiment)  # first: settings that do not fit leave no folder behind
+    if not is_first():
+        return
     folder.mkdir(parents=True, exist_ok=True)
     names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "grain")
     versions = {name: importlib.metadata.version(name) for name in ("slots", *names)}
@@ -369,6 +377,8 @@ def _write_header(folder: Path, experiment: Experiment) -> None:
 
 def save_values(folder: Path, name: str, result: Evaluation) -> None:
     """Writes the per-example values to `evaluations/<name>.npz`."""
+    if not is_first():
+        return
     place = folder / "evaluations"
     place.mkdir(exist_ok=True)
     arrays: dict[str, Any] = dict(result.per_example)

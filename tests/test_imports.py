@@ -14,6 +14,7 @@ FAMILIES = {"modules", "initializers", "encoders", "decoders", "temporal"}
 LAYERS = (
     {"types", "files", "provenance", "published"},
     {"config"},
+    {"processes"},
     {"properties"},
     {"nn"},
     FAMILIES | {"metrics", "visualize", "data"},

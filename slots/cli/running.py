@@ -7,26 +7,38 @@ from pathlib import Path
 
 from slots.cli.words import number, restore, show_lines, split, take
 from slots.config import ConfigError, override
+from slots.processes import is_first, join
 
 
 def train(words: list[str]) -> int:
     """`slots train`: a new run, or one that goes on."""
     from slots import presets, runs
 
-    target, assignments, _ = split(words, "preset or run folder")
+    target, assignments, given = split(words, "preset or run folder", ["--distributed"])
+    join(
+        take(assignments, "coordinator"),
+        _count(take(assignments, "processes"), "processes"),
+        _count(take(assignments, "process"), "process"),
+        detect="--distributed" in given,
+    )
     run = take(assignments, "run")
     if (Path(target) / "config.json").is_file():
         if run is not None:
             raise ConfigError("run= names a new run's folder; a run that goes on has one.")
-        config, folder = runs.read_config(Path(target)), Path(target)
+        config = runs.read_config(Path(target))
+        folder: Path | None = Path(target)
     else:
-        config = presets.load(target)
-        folder = runs.default_folder(config.name) if run is None else Path(run)
+        config, folder = presets.load(target), None if run is None else Path(run)
     config = override(config, assignments)
-    print(f"Training {config.name} in {folder}", file=sys.stderr)
+    config.mesh.prepare()
+    folder = folder or runs.default_folder(config.name)
+    if is_first():
+        print(f"Training {config.name} in {folder}", file=sys.stderr)
     trained = runs.train(config, folder)
     from slots.figures import write_figures
 
+    if not is_first():
+        return 0
     write_figures(trained)
     slots = program()
     print(
@@ -39,6 +51,12 @@ def train(words: list[str]) -> int:
         file=sys.stderr,
     )
     return 0
+
+
+def _count(text: str | None, key: str) -> int | None:
+    if text is not None and not text.isdecimal():
+        raise ConfigError(f"{key}={text!r} should be a number.")
+    return None if text is None else int(text)
 
 
 def program() -> str:

@@ -22,6 +22,7 @@ from slots.evaluation.protocols import Protocol, protocol
 from slots.evaluation.scoring import ATTENTION, Sizes, mask_scores, truth
 from slots.evaluation.sets import average_precisions, set_rows
 from slots.models import Definition, Model
+from slots.processes import spread_whole
 from slots.types import Batch, Context, Prediction
 
 OnCollapse = Literal["say", "stop", "restart"]
@@ -173,11 +174,9 @@ class Evaluator:
         place = NamedSharding(self.mesh, PartitionSpec(("data", "fsdp")))
         found = Accumulator()
         for batch in self.dataset.held_out(config.split, size, config.count):
-            padded = jax.device_put(_pad(truth(batch, self.protocol), size), place)
-            found.add(
-                np.asarray(padded.index),
-                *jax.device_get(self._measure(params, variables, padded)),
-            )
+            padded = _pad(truth(batch, self.protocol), size)
+            measured = self._measure(params, variables, spread_whole(padded, place))
+            found.add(np.asarray(padded.index), *jax.device_get(measured))
         arrays = found.arrays()
         health, verdicts = judge(arrays)
         pooled = average_precisions(self._definition.bind(params), arrays)

@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from slots.config import ConfigError
+from slots.processes import is_first, meet, on_host
 from slots.training.rules import named_leaves
 
 log = logging.getLogger("slots")
@@ -83,10 +84,10 @@ def _mute_leftovers() -> None:
 
 def _records(arrays: dict[str, Any]) -> dict[str, list[Any]]:
     """Shape, dtype and checksum of each array, as JSON."""
-    host = jax.device_get(arrays)
+    host = {name: on_host(x) for name, x in arrays.items()}
     return {
         name: [list(x.shape), str(x.dtype), zlib.crc32(np.ascontiguousarray(x).tobytes())]
-        for name, x in ((name, np.asarray(x)) for name, x in host.items())
+        for name, x in host.items()
     }
 
 
@@ -284,9 +285,11 @@ class Checkpoints:
     def _set_aside(self, step: int) -> None:
         if not self.writable:
             return
-        aside = self.folder.parent / "damaged"
-        aside.mkdir(exist_ok=True)
-        place = aside / str(step)
-        shutil.rmtree(place, ignore_errors=True)
-        shutil.move(self.folder / str(step), place)
+        if is_first():
+            aside = self.folder.parent / "damaged"
+            aside.mkdir(exist_ok=True)
+            place = aside / str(step)
+            shutil.rmtree(place, ignore_errors=True)
+            shutil.move(self.folder / str(step), place)
+        meet(f"checkpoint {step} set aside")
         self._manager.reload()

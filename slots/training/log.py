@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import io
 import json
 import sys
 import time
@@ -11,6 +12,7 @@ from typing import Any, TextIO
 
 from slots.config import ConfigError
 from slots.files import finite_or_none, write_whole
+from slots.processes import is_first, meet
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,15 +45,21 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 class MetricsLog:
     """Appends records to `metrics.jsonl` and TensorBoard.
 
-    On resume, lines past the restored step are dropped, so that each step stands there once.
+    On resume, lines past the restored step are dropped, so that each step stands there once. Of
+    several processes the first one writes; all know the records of evaluations.
     """
 
     def __init__(self, folder: Path, config: LogConfig, *, step: int):
-        self.path = folder / "metrics.jsonl"
-        kept = [r for r in read_records(self.path) if r.get("step", 0) <= step]
-        write_whole(self.path, "".join(json.dumps(r) + "\n" for r in kept))
-        self._file: TextIO = self.path.open("a")
+        path = folder / "metrics.jsonl"
+        kept = [r for r in read_records(path) if r.get("step", 0) <= step]
+        self.evaluations = [r for r in kept if r["kind"] != "train"]
+        meet("metrics read")
+        self._file: TextIO | None = None
         self._writer: Any = None
+        if not is_first():
+            return
+        write_whole(path, "".join(json.dumps(r) + "\n" for r in kept))
+        self._file = path.open("a")
         if config.tensorboard:
             from tensorboardX import SummaryWriter
 
@@ -64,7 +72,12 @@ class MetricsLog:
         there are several; TensorBoard shows these as `name/0`, `name/1`, ...
         """
         clean = finite_or_none(values)
-        self._file.write(json.dumps({"step": step, "kind": kind, **clean}) + "\n")
+        record = {"step": step, "kind": kind, **clean}
+        if kind != "train":
+            self.evaluations.append(record)
+        if self._file is None:
+            return
+        self._file.write(json.dumps(record) + "\n")
         self._file.flush()
         if self._writer is None:
             return
@@ -79,7 +92,8 @@ class MetricsLog:
 
     def close(self) -> None:
         """Flushes and closes the files."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
         if self._writer is not None:
             self._writer.close()
 
@@ -89,7 +103,7 @@ class Progress:
 
     def __init__(self, total: int, images: int, *, start: int, out: TextIO | None = None):
         self.total, self.images = total, images
-        self.out = out or sys.stderr
+        self.out = out or (sys.stderr if is_first() else io.StringIO())
         self._last_step, self._last_time = start, time.perf_counter()
         self._open = False
 

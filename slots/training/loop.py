@@ -16,8 +16,9 @@ import jax
 
 from slots.evaluation import OnCollapse, alarms
 from slots.metrics import NO_GRADIENT, Verdict
+from slots.processes import highest
 from slots.training.checkpoint import CheckpointConfig, Checkpoints, RunError
-from slots.training.log import LogConfig, MetricsLog, Progress, read_records
+from slots.training.log import LogConfig, MetricsLog, Progress
 from slots.training.members import State, each, summary, updates
 from slots.training.trainer import Trainer
 
@@ -34,6 +35,9 @@ _SHOWN = (
 Evaluator = Callable[[State, int], dict[str, Any]]
 """State and step to metrics: name to what `Statistic.as_dict` gives. `verdicts` holds, for each
 member, the `name` of the verdict on its slots, the `reason`, and a `warning` or None."""
+
+
+_ASK_EVERY = 10
 
 
 class _Stop:
@@ -53,6 +57,15 @@ class _Stop:
         finally:
             for number, handler in old.items():
                 signal.signal(number, handler)
+
+    def agreed(self, step: int) -> int:
+        """The signal that this process or another one was sent; 0 for none.
+
+        Several processes ask each other every `_ASK_EVERY` steps, so that all stop at the same one.
+        """
+        if jax.process_count() > 1 and step % _ASK_EVERY:
+            return 0
+        return highest(self.signal or 0)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:
@@ -162,13 +175,14 @@ class _Session:
                     self._report(step, metrics, state)
                 best = self._evaluate(step, state, metrics)
                 due = step % self.checkpoint.every == 0 or step == self.total
-                if due or best is not None or stop.signal is not None:
+                stopped = stop.agreed(step)
+                if due or best is not None or stopped:
                     self.checkpoints.save(step, state, best)
                 if self._due(step):
                     self._watch_health(step, state)
-                if stop.signal is not None and step < self.total:
+                if stopped and step < self.total:
                     self.checkpoints.wait()
-                    raise Interrupted(step, stop.signal, self.folder)
+                    raise Interrupted(step, stopped, self.folder)
                 if step == self.total:
                     break
             self.checkpoints.wait()
@@ -205,7 +219,7 @@ class _Session:
 
     def _watch_health(self, step: int, state: State) -> None:
         """Says so, or ends training, where slots stay unhealthy."""
-        found = alarms(read_records(self.records.path), self.total)
+        found = alarms(self.records.evaluations, self.total)
         ill = {
             seed: name
             for seed, name in zip(self.trainer.train.member_seeds, found, strict=False)

@@ -11,6 +11,7 @@ import os
 from typing import Any, Literal
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
@@ -63,21 +64,31 @@ class MeshConfig:
                 f"mesh.tensor={self.tensor}, but no rule in mesh.rules says column or row."
             )
 
+    def prepare(self) -> None:
+        """Sets the number of CPU devices, before JAX is first used.
+
+        Raises:
+            ConfigError: JAX has counted them already, as another number.
+        """
+        wanted = self.cpu_devices
+        if wanted is None or getattr(jax.config, "jax_num_cpu_devices") == wanted:
+            return
+        try:
+            jax.config.update("jax_num_cpu_devices", wanted)
+        except RuntimeError as error:
+            raise ConfigError(
+                f"mesh.cpu_devices={wanted} comes too late: this process has used JAX before and "
+                f"keeps its {len(jax.local_devices(backend='cpu'))}; set it in a new one."
+            ) from error
+        spare_thread(wanted)
+
     def make(self) -> Mesh:
         """The mesh over the first devices.
 
         Raises:
-            ConfigError: there are not that many devices, or JAX has counted them already.
+            ConfigError: there are not that many devices, or see `prepare`.
         """
-        if self.cpu_devices is not None:
-            try:
-                jax.config.update("jax_num_cpu_devices", self.cpu_devices)
-            except RuntimeError as error:
-                raise ConfigError(
-                    f"mesh.cpu_devices={self.cpu_devices} comes too late: this process has used "
-                    f"JAX before and keeps its {jax.device_count('cpu')}; set it in a new one."
-                ) from error
-            spare_thread(self.cpu_devices)
+        self.prepare()
         devices = jax.devices()
         inner = self.fsdp * self.tensor
         data = len(devices) // inner if self.data == -1 else self.data
@@ -88,9 +99,18 @@ class MeshConfig:
                 f"{max(data, 1) * inner} devices, but there are {len(devices)}."
             )
         # Automatic axes: the compiler propagates placements (explicit ones are jax 0.10's default).
-        return jax.make_mesh(
-            shape, AXES, axis_types=(AxisType.Auto,) * 3, devices=devices[: math.prod(shape)]
-        )
+        automatic, devices = (AxisType.Auto,) * 3, devices[: math.prod(shape)]
+        if jax.process_count() == 1:
+            return jax.make_mesh(shape, AXES, axis_types=automatic, devices=devices)
+        idle = set(range(jax.process_count())) - {device.process_index for device in devices}
+        if idle:
+            raise ConfigError(
+                f"mesh.data={self.data}, fsdp={self.fsdp}, tensor={self.tensor} leave process "
+                f"{min(idle)} of {jax.process_count()} without a device."
+            )
+        # Every process's devices side by side, so that it reads one stretch of each batch.
+        devices = sorted(devices, key=lambda device: (device.process_index, device.id))
+        return Mesh(np.array(devices).reshape(shape), AXES, axis_types=automatic)
 
 
 def spare_thread(devices: int) -> None:

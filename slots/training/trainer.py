@@ -12,6 +12,7 @@ from slots.config import ConfigError
 from slots.data.base import Dataset
 from slots.models import Definition
 from slots.objectives import ObjectiveConfig
+from slots.processes import shard, spread
 from slots.training.members import Batches, Sharing, State, of, over_members
 from slots.training.mesh import (
     MeshConfig,
@@ -169,7 +170,8 @@ class Trainer:
     def batches(self, start: int) -> Iterator[Batches]:
         """Batches of all members from step `start` on, on the mesh."""
         members = [self.member(i) for i in range(self.train.seeds)]
-        streams = [m.dataset.train(m.train.batch_size, start=start) for m in members]
-        place = batch_sharding(self.mesh)
+        place, size = batch_sharding(self.mesh), self.train.batch_size
+        mine = shard(place, size)
+        streams = [m.dataset.train(size, start=start, shard=mine) for m in members]
         for batches in zip(*streams, strict=True):
-            yield of([jax.device_put(batch, place) for batch in batches])
+            yield of([spread(batch, place, size) for batch in batches])

@@ -1,0 +1,130 @@
+"""Two processes on one machine train what one does; one killed, the job goes on to the same bits."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+from tiny import OVERRIDES, PRESET, arrays, same_bits
+
+import slots
+from slots.config import ConfigError
+from slots.processes import join, launched, shard
+from slots.training import read_records
+
+STEPS = 8
+WORDS = ("log.every=1", "log.tensorboard=false", "checkpoint.every=2", f"train.steps={STEPS}")
+
+
+def start(run: Path, number: int, port: int, *words: str) -> subprocess.Popen[str]:
+    """Process `number` of two, with two devices each."""
+    pair = (f"coordinator=localhost:{port}", "processes=2", f"process={number}")
+    settings = (*OVERRIDES, *WORDS, "mesh.cpu_devices=2", f"run={run}", *words, *pair)
+    return subprocess.Popen(
+        [sys.executable, "-m", "slots", "train", PRESET, *settings],
+        env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        return int(found.getsockname()[1])
+
+
+def both(run: Path, *words: str) -> list[subprocess.Popen[str]]:
+    port = free_port()
+    return [start(run, number, port, *words) for number in range(2)]
+
+
+def finished(processes: list[subprocess.Popen[str]]) -> list[str]:
+    """What they said; fails unless both ended well."""
+    said = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    return said
+
+
+def until_step(run: Path, step: int) -> None:
+    """Waits until the run has reported `step`."""
+    for _ in range(1200):
+        records = read_records(run / "metrics.jsonl")
+        if any(record["step"] >= step for record in records):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{run} did not get to step {step}")
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of two processes."""
+    run = tmp_path_factory.mktemp("processes") / "pair"
+    first, second = finished(both(run))
+    assert "The run is in" in first
+    assert "step 8/8" in first
+    assert "step" not in second  # one speaks
+    return run
+
+
+class TestPair:
+    def test_equals_one_process(self, pair: Path, tmp_path: Path) -> None:
+        words = [*OVERRIDES, *WORDS, "mesh.cpu_devices=4"]
+        subprocess.run(
+            [sys.executable, "-m", "slots", "train", PRESET, *words, f"run={tmp_path / 'one'}"],
+            env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+            check=True,
+            capture_output=True,
+        )
+        one, two = slots.restore(tmp_path / "one"), slots.restore(pair)
+        for a, b in zip(arrays(one.params), arrays(two.params), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+        ours, theirs = (read_records(r / "metrics.jsonl") for r in (pair, tmp_path / "one"))
+        assert [r["step"] for r in ours] == [r["step"] for r in theirs]
+        np.testing.assert_allclose(
+            [r["loss"] for r in ours if r["kind"] == "train"],
+            [r["loss"] for r in theirs if r["kind"] == "train"],
+            rtol=1e-5,
+        )
+
+    def test_writes_every_record_once(self, pair: Path) -> None:
+        records = read_records(pair / "metrics.jsonl")
+        assert [r["step"] for r in records if r["kind"] == "train"] == [*range(1, STEPS + 1)]
+        assert sum(r["kind"] == "val" for r in records) == 1
+
+    def test_killed_and_started_again_it_ends_with_the_same_bits(
+        self, pair: Path, tmp_path: Path
+    ) -> None:
+        run = tmp_path / "killed"
+        processes = both(run, f"train.steps={STEPS}")
+        until_step(run, 3)
+        processes[1].send_signal(signal.SIGKILL)
+        survivor = processes[0].communicate(timeout=200)[0]
+        assert processes[0].returncode != 0
+        assert "Traceback" not in survivor
+        processes[1].communicate()
+        finished(both(run))
+        one, two = slots.restore(run), slots.restore(pair)
+        assert same_bits(one.state, two.state)
+
+    def test_a_signal_to_one_stops_both_at_the_same_step(self, tmp_path: Path) -> None:
+        run = tmp_path / "stopped"
+        processes = both(run, "train.steps=100000")
+        until_step(run, 3)
+        processes[1].send_signal(signal.SIGTERM)
+        said = [process.communicate(timeout=200)[0] for process in processes]
+        assert [process.returncode for process in processes] == [128 + signal.SIGTERM] * 2, said
+        assert "Stopped by SIGTERM" in said[0]
+        step = slots.restore(run).step
+        assert step == read_records(run / "metrics.jsonl")[-1]["step"]
