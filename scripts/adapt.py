@@ -20,10 +20,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from conditions import Condition, cell, table, train_missing, write_table
 
 import slots
 from slots import presets
+from slots.conditions import Condition, cell, table, train_missing, write_table
 from slots.config import ConfigError, override, replace
 from slots.data.digits import CLASSES
 from slots.evaluation import Evaluator, merge

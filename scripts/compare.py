@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-from conditions import Condition, cell, finished, table, train_missing, write_table
 
+from slots.conditions import Condition, cell, finished, table, train_missing, write_table
 from slots.config import ConfigError
 from slots.evaluation.evaluation import measured_by
 from slots.experiment import build, parameter_table

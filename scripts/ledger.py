@@ -13,8 +13,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from conditions import table
 
+from slots.conditions import table
 from slots.evaluation.evaluation import counted
 from slots.published import ROWS
 from slots.reproduce import CARD, CURVES, find, reproduce

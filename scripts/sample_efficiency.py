@@ -16,8 +16,8 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from conditions import Condition, cell, finished, table, train_missing, write_table
 
+from slots.conditions import Condition, cell, finished, table, train_missing, write_table
 from slots.config import ConfigError
 from slots.evaluation.evaluation import measured_by
 from slots.training import use_compilation_cache

@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, and numbers that JSON has no word for."""
 
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 def write_whole(path: Path, text: str) -> None:
     """Writes `text`, so that a kill leaves the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # others may write it, too
     temporary.write_text(text)
     temporary.replace(path)
 

@@ -69,6 +69,11 @@ def is_first() -> bool:
     return not jax.distributed.is_initialized() or jax.process_index() == 0
 
 
+def several() -> bool:
+    """Whether this process is one of several."""
+    return jax.distributed.is_initialized() and jax.process_count() > 1
+
+
 def meet(name: str) -> None:
     """Waits until all processes are at the place called `name`."""
     if jax.process_count() > 1:

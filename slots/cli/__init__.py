@@ -17,6 +17,9 @@ USAGE = """slots: object-centric learning in JAX
   slots probe RUN [key=value ...]      what slots tell of their objects' properties
   slots show RUN [key=value ...]       write its figures to RUN/figures
   slots reproduce [ROW] [--full] [out=DIR] [key=value ...]   run a paper's row; no ROW lists them
+  slots sweep CONFIG out=DIR [key=a key=b ...] [list=FILE] [by=METRIC] [--slurm]   train a grid
+  slots sweep DIR [task=I]             go on with a sweep, or with one point of it
+  slots selftest [CONFIG] [--json] [key=value ...]   what a machine should show before long training
   slots data check PATH [--quick]      which published set is there, whether it is whole
   slots data show PRESET [key=value ...]   draw scenes as a preset would get them
   slots list                           presets and everything that can be plugged in
@@ -67,6 +70,8 @@ def _dispatch(command: str, words: list[str]) -> int:
         "probe": scoring.probe,
         "show": running.show,
         "reproduce": running.reproduce,
+        "sweep": running.sweep,
+        "selftest": running.selftest,
         "data": listing.data,
         "list": listing.everything,
     }

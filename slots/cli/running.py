@@ -1,5 +1,6 @@
 """Commands that train: `train`, `reproduce`; and what looks at a run: `show`."""
 
+import dataclasses
 import json
 import shutil
 import sys
@@ -9,18 +10,15 @@ from slots.cli.words import number, restore, show_lines, split, take
 from slots.config import ConfigError, override
 from slots.processes import is_first, join
 
+_SELFTEST = "slot_attention/tetrominoes_cpu"
+
 
 def train(words: list[str]) -> int:
     """`slots train`: a new run, or one that goes on."""
     from slots import presets, runs
 
     target, assignments, given = split(words, "preset or run folder", ["--distributed"])
-    join(
-        take(assignments, "coordinator"),
-        _count(take(assignments, "processes"), "processes"),
-        _count(take(assignments, "process"), "process"),
-        detect="--distributed" in given,
-    )
+    _join(assignments, given)
     run = take(assignments, "run")
     if (Path(target) / "config.json").is_file():
         if run is not None:
@@ -51,6 +49,65 @@ def train(words: list[str]) -> int:
         file=sys.stderr,
     )
     return 0
+
+
+def sweep(words: list[str]) -> int:
+    """`slots sweep`: a new one, or one that goes on."""
+    from slots import presets
+    from slots import sweep as sweeps
+
+    target, assignments, given = split(words, "preset or folder of a sweep", ["--slurm"])
+    task = _count(take(assignments, "task"), "task")
+    if (Path(target) / sweeps.SWEEP).is_file():
+        if assignments:
+            raise ConfigError(f"{assignments[0]}: a sweep that goes on keeps its settings.")
+        made = sweeps.read(Path(target))
+    else:
+        out, file = take(assignments, "out"), take(assignments, "list")
+        if out is None:
+            raise ConfigError("out=DIR is missing: where the sweep's runs and table are to be.")
+        by = take(assignments, "by") or presets.load(target).checkpoint.best_metric
+        settings, points = sweeps.grid(assignments)
+        if file is not None:
+            points = [(*one, *other) for one in sweeps.listed(Path(file)) for other in points]
+        made = sweeps.Sweep(Path(out), target, settings, tuple(points), by)
+        sweeps.check(made)
+        made.save()
+    if "--slurm" in given:
+        print(f"sbatch {sweeps.array_script(made, program())}")
+        return 0
+    failed = sweeps.run(made, task)
+    print(sweeps.gather(made))
+    for number, reason in failed.items():
+        print(f"Point {number} failed: {reason}", file=sys.stderr)
+    return int(bool(failed))
+
+
+def selftest(words: list[str]) -> int:
+    """`slots selftest`."""
+    from slots.selftest import selftest
+
+    if not words or words[0].startswith("-") or "=" in words[0]:
+        words = [_SELFTEST, *words]
+    target, assignments, given = split(words, "preset", ["--json", "--distributed"])
+    _join(assignments, given)
+    status = 0
+    for outcome in selftest(target, assignments):
+        status |= not outcome.ok
+        if is_first():
+            as_json = "--json" in given
+            print(json.dumps(dataclasses.asdict(outcome)) if as_json else outcome, flush=True)
+    return status
+
+
+def _join(assignments: list[str], flags: set[str]) -> None:
+    """Takes from the words which process this is, and makes it one of several."""
+    join(
+        take(assignments, "coordinator"),
+        _count(take(assignments, "processes"), "processes"),
+        _count(take(assignments, "process"), "process"),
+        detect="--distributed" in flags,
+    )
 
 
 def _count(text: str | None, key: str) -> int | None:

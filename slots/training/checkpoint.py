@@ -208,6 +208,20 @@ class Checkpoints:
         ranked = _ranked(self.steps(), self._scores)
         return ranked[-1] if ranked else None
 
+    def checksums(self) -> dict[str, int]:
+        """Of the newest checkpoint's arrays, by name.
+
+        Raises:
+            RunError: there is none, or its records can't be read.
+        """
+        if not (steps := self.steps()):
+            raise RunError(f"{self.folder} has no finished checkpoint.")
+        try:
+            records = self._load(steps[0], "records", self._ocp.args.JsonRestore())["arrays"]
+            return {name: int(total) for name, (_, _, total) in records.items()}
+        except Exception as error:  # whatever the damage provoked
+            raise RunError(f"Checkpoint {steps[0]} in {self.folder}: {_reason(error)}.") from error
+
     def restore(self, target: PyTree, step: int | None = None) -> tuple[PyTree, int]:
         """The newest sound checkpoint, or that of `step`.
 

@@ -56,9 +56,7 @@ class TrainStep:
         self, state: TrainState, batch: Batch, seed: ScalarLike
     ) -> tuple[TrainState, Metrics]:
         """One update: the new state, and loss, terms, gradient norm and learning rate."""
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
-        context = Context(step=state.step, key=key, train=True)
-        (variables, metrics), gradients = self._gradients(state, batch, context)
+        (variables, metrics), gradients = self._gradients(state, batch, self._context(state, seed))
         tx = self.optimizer.make(state.params, self.total_steps)
         # optax 0.2.8 raises a float to an integer count, which strict promotion refuses.
         with jax.numpy_dtype_promotion("standard"):
@@ -91,6 +89,14 @@ class TrainStep:
             "learning_rate": self.optimizer.schedule(self.total_steps)(state.step),
         }
         return new_state, metrics
+
+    def gradients(self, state: TrainState, batch: Batch, seed: ScalarLike) -> PyTree:
+        """Of the parameters, as the update gets them."""
+        return self._gradients(state, batch, self._context(state, seed))[1]
+
+    def _context(self, state: TrainState, seed: ScalarLike) -> Context:
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        return Context(step=state.step, key=key, train=True)
 
     def _trains_first_slots(self, params: PyTree) -> bool:
         """Whether there are parameters of first slots, none of them frozen."""

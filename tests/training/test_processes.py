@@ -7,20 +7,19 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import jax
 import numpy as np
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding
 from tiny import OVERRIDES, PRESET, arrays, same_bits
 
 import slots
-from slots.config import ConfigError
-from slots.processes import join, launched, shard
-from slots.training import read_records
+from slots.cli import main
+from slots.processes import launched, shard
+from slots.training import MeshConfig, read_records
+from slots.training.mesh import batch_sharding
 
 STEPS = 8
 WORDS = ("log.every=1", "log.tensorboard=false", "checkpoint.every=2", f"train.steps={STEPS}")
@@ -128,3 +127,65 @@ class TestPair:
         assert "Stopped by SIGTERM" in said[0]
         step = slots.restore(run).step
         assert step == read_records(run / "metrics.jsonl")[-1]["step"]
+
+
+class TestParts:
+    @pytest.mark.parametrize("fsdp", [1, 2, 8])
+    def test_one_process_reads_all(self, fsdp: int) -> None:
+        mesh = MeshConfig(fsdp=fsdp).make()
+        assert shard(batch_sharding(mesh), 16) == (0, 1)
+
+    @pytest.mark.parametrize(("rows", "wanted"), [((4, 8), (1, 4)), ((8, 16), (1, 2))])
+    def test_rows_of_other_processes_are_left_to_them(
+        self, rows: tuple[int, int], wanted: tuple[int, int]
+    ) -> None:
+        class Place:
+            """Two devices of one process that hold a stretch of 16 rows."""
+
+            def addressable_devices_indices_map(self, shape: tuple[int]) -> dict[int, Any]:
+                assert shape == (16,)
+                middle = sum(rows) // 2
+                return {0: (slice(rows[0], middle),), 1: (slice(middle, rows[1]),)}
+
+        assert shard(cast(NamedSharding, Place()), 16) == wanted
+
+
+class TestLaunched:
+    @pytest.mark.parametrize(
+        ("environment", "several"),
+        [
+            ({}, False),
+            ({"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}, False),  # in the job's script
+            ({"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"}, False),
+            ({"SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "4"}, True),
+            ({"OMPI_COMM_WORLD_SIZE": "1"}, False),
+            ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
+        ],
+        ids=str,
+    )
+    def test_a_step_of_several_tasks_is_recognised(
+        self, environment: dict[str, str], several: bool
+    ) -> None:
+        assert launched(environment) == several
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        ("words", "text"),
+        [
+            (["processes=2", "process=0"], "coordinator= is missing: processes started by hand"),
+            (["coordinator=localhost:1", "process=0"], "processes= is missing"),
+            (["coordinator=localhost:1", "processes=2"], "process= is missing"),
+            (
+                ["coordinator=localhost:1", "processes=2", "process=2"],
+                "process=2 should be from 0 to 1.",
+            ),
+            (["coordinator=localhost:1", "processes=x", "process=0"], "processes='x' should be a"),
+        ],
+        ids=str,
+    )
+    def test_words_that_do_not_fit(
+        self, words: list[str], text: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["train", PRESET, *words]) == 1
+        assert text in capsys.readouterr().err

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import slots
-from slots import presets
+from slots import presets, runs
 from slots.config import ConfigError, override
 from slots.experiment import ExperimentConfig
 from slots.files import write_whole
@@ -45,7 +44,7 @@ class Condition:
         """Trains it, or what is left of it, and writes the record."""
         seeds = list(self.config.train.member_seeds)
         made = {**self._origin, "seeds": seeds, "commit": commit(), "machine": machine()}
-        slots.train(self.config, self.folder)
+        runs.train(self.config, self.folder)
         write_whole(self.record, json.dumps({**made, **self._measured()}) + "\n")
 
     def _measured(self) -> dict[str, Any]:
