@@ -13,7 +13,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-
 from slots.conditions import table
 from slots.evaluation.evaluation import counted
 from slots.published import ROWS

@@ -173,7 +173,9 @@ def gather(sweep: Sweep) -> str:
         told = {measured_by(r, r["seeds"]) for r in results}
         cells = [cell(_over(results, name), 4) for name in names]
         mark = " **best**" if row == best else ""
-        rows.append([*(values.get(key, "") for key in keys), *cells, "; ".join(sorted(told)) + mark])
+        rows.append(
+            [*(values.get(key, "") for key in keys), *cells, "; ".join(sorted(told)) + mark]
+        )
     done = sum(map(len, groups.values()))
     lines = [
         f"`{' '.join([sweep.preset, *sweep.settings])}`: {done} of {len(sweep.points)} points done, "

@@ -86,9 +86,7 @@ def check_parameters(experiment: Experiment) -> Outcome:
     state, step = trainer.init(), trainer.step()
     for _, batch in zip(range(STEPS), trainer.batches(0), strict=False):
         state, _ = step(state, batch)
-    leaves = {
-        name: x for one in each(state) for name, x in named_leaves(one.params).items()
-    }
+    leaves = {name: x for one in each(state) for name, x in named_leaves(one.params).items()}
     for name, leaf in leaves.items():
         copies: dict[Any, int] = {}
         for shard in leaf.addressable_shards:
@@ -181,6 +179,5 @@ def _host_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _size(count: float) -> str:
+def _size(count: int) -> str:
     return f"{count / 2**30:.2f} GiB" if count >= 2**28 else f"{count / 2**20:.1f} MiB"
-

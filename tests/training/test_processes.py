@@ -1,6 +1,5 @@
 """Two processes on one machine train what one does; one killed, the job goes on to the same bits."""
 
-import json
 import os
 import signal
 import socket
