@@ -34,6 +34,7 @@ class Condition:
 
     @functools.cached_property
     def config(self) -> ExperimentConfig:
+        """The preset's, with the settings."""
         return override(presets.load(self.preset), self.settings)
 
     @property
@@ -101,6 +102,7 @@ def cell(value: dict[str, Any] | None, digits: int) -> str:
 
 
 def write_table(path: Path, text: str) -> None:
+    """Prints it, and writes it to a file."""
     print(text)
     path.write_text(text + "\n")
 

@@ -5,8 +5,13 @@ decides the course of a run (a signal, a folder's name) is agreed upon, and the 
 all files but checkpoints, of which each writes what it holds.
 """
 
+import atexit
 import os
-from collections.abc import Mapping
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
 import jax
 import numpy as np
@@ -50,8 +55,11 @@ def join(coordinator: str | None, count: int | None, number: int | None, *, dete
             coordinator, count, number, heartbeat_timeout_seconds=_HEARTBEAT_SECONDS
         )
     except (RuntimeError, ValueError) as error:
-        reason = (str(error).splitlines() or ["no reason given"])[0].rstrip(".")
-        raise ConfigError(f"Processes of this run did not find each other: {reason}.") from error
+        raise ConfigError(
+            f"Processes of this run did not find each other: {_reason(error)}."
+        ) from error
+    _watch()
+    atexit.register(_unwatch)
 
 
 def launched(environment: Mapping[str, str]) -> bool:
@@ -64,14 +72,58 @@ def launched(environment: Mapping[str, str]) -> bool:
     return int(environment.get("OMPI_COMM_WORLD_SIZE", "1")) > 1
 
 
+_LOST = (
+    "another process of this job died or could not be reached. Start all of them again: they go on "
+    "from the newest checkpoint"
+)
+_watchers: list["subprocess.Popen[bytes]"] = []
+
+
+def _watch() -> None:
+    """Has one sentence said if this process is ended from outside.
+
+    JAX (0.10) aborts all processes when one of them is lost: Python does not run any more then, and
+    the last thing to read would be a stack of C++ calls. A shell that waits for a word from this
+    process speaks instead when the word does not come.
+    """
+    own = f"process {os.getpid()} on {socket.gethostname()}"
+    text = f"slots: {own} was killed, or {_LOST}."
+    command = ["sh", "-c", 'trap "" INT TERM HUP; read -r word || echo "$1" >&2', "sh", text]
+    _watchers.append(subprocess.Popen(command, stdin=subprocess.PIPE))
+
+
+def _unwatch() -> None:
+    while _watchers:
+        _watchers.pop().communicate(b"ended\n")
+
+
+def leave(status: int) -> NoReturn:
+    """Ends this process without waiting for the others, which may be waiting for it."""
+    _unwatch()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def lost(error: Exception) -> str:
+    """What an error tells, which may be that JAX or Orbax can't reach another process."""
+    if not isinstance(error, jax.errors.JaxRuntimeError | TimeoutError):
+        return str(error)
+    return f"{_LOST[0].upper()}{_LOST[1:]} ({_reason(error)})."
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or ["no reason given"])[0].rstrip(".")
+
+
 def is_first() -> bool:
     """Whether this process writes files and speaks."""
-    return not jax.distributed.is_initialized() or jax.process_index() == 0
+    return not joined() or jax.process_index() == 0
 
 
-def several() -> bool:
-    """Whether this process is one of several."""
-    return jax.distributed.is_initialized() and jax.process_count() > 1
+def joined() -> bool:
+    """Whether this process is one of a job's; does not start JAX's devices."""
+    return jax.distributed.is_initialized()
 
 
 def meet(name: str) -> None:
@@ -125,7 +177,11 @@ def shard(place: NamedSharding, batch_size: int) -> tuple[int, int]:
 
     Processes among which only parameters are split (`tensor`) read the same part.
     """
-    rows = [s for (s,) in place.addressable_devices_indices_map((batch_size,)).values()]
+    places = place.addressable_devices_indices_map((batch_size,)).values()
+    return _part([found[0] for found in places if found], batch_size)
+
+
+def _part(rows: Sequence[slice], batch_size: int) -> tuple[int, int]:
     start = min(s.start or 0 for s in rows)
     stop = max(batch_size if s.stop is None else s.stop for s in rows)
     return start // (stop - start), batch_size // (stop - start)

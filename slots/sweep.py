@@ -178,8 +178,8 @@ def gather(sweep: Sweep) -> str:
         )
     done = sum(map(len, groups.values()))
     lines = [
-        f"`{' '.join([sweep.preset, *sweep.settings])}`: {done} of {len(sweep.points)} points done, "
-        f"best by {sweep.by}.",
+        f"`{' '.join([sweep.preset, *sweep.settings])}`: {done} of {len(sweep.points)} points "
+        f"done, best by {sweep.by}.",
         "",
         table([*keys, *names, "measured by"], rows),
     ]

@@ -45,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0 if words else 2
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("slots").setLevel(logging.INFO)
+    from jax.errors import JaxRuntimeError
+
+    from slots.processes import joined, leave, lost
     from slots.training import Interrupted, RunError, use_compilation_cache
 
     use_compilation_cache()
@@ -55,11 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (ConfigError, RunError, OSError) as error:
-        if traceback:
+    except (ConfigError, RunError, OSError, JaxRuntimeError) as error:
+        if traceback or (isinstance(error, JaxRuntimeError) and not joined()):
             raise
-        print(f"slots: {error}", file=sys.stderr)
-        return error.code if isinstance(error, Interrupted) else 1
+        print(f"slots: {lost(error) if joined() else error}", file=sys.stderr)
+        if isinstance(error, Interrupted):
+            return error.code
+        return leave(1) if joined() else 1
 
 
 def _dispatch(command: str, words: list[str]) -> int:

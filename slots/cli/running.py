@@ -78,8 +78,8 @@ def sweep(words: list[str]) -> int:
         return 0
     failed = sweeps.run(made, task)
     print(sweeps.gather(made))
-    for number, reason in failed.items():
-        print(f"Point {number} failed: {reason}", file=sys.stderr)
+    for point, reason in failed.items():
+        print(f"Point {point} failed: {reason}", file=sys.stderr)
     return int(bool(failed))
 
 

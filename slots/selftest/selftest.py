@@ -8,7 +8,7 @@ from pathlib import Path
 from slots import presets
 from slots.config import override
 from slots.experiment import build
-from slots.processes import first_says, is_first, meet, several
+from slots.processes import first_says, is_first, joined, meet
 from slots.selftest import checks, programs
 from slots.selftest.outcome import Outcome
 
@@ -30,7 +30,7 @@ def selftest(target: str, settings: Sequence[str] = ()) -> Iterator[Outcome]:
         settings = ["mesh.cpu_devices=2", *settings]  # or a CPU would be compared with itself
     config = override(presets.load(target), settings)
     config.mesh.prepare()
-    if not several():
+    if not joined():
         yield programs.check_restart(target, settings)
         yield programs.check_pair(target, settings)
     experiment = build(config)

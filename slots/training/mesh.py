@@ -71,7 +71,7 @@ class MeshConfig:
             ConfigError: JAX has counted them already, as another number.
         """
         wanted = self.cpu_devices
-        if wanted is None or jax.config.jax_num_cpu_devices == wanted:
+        if wanted is None or getattr(jax.config, "jax_num_cpu_devices", None) == wanted:
             return
         try:
             jax.config.update("jax_num_cpu_devices", wanted)

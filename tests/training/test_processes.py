@@ -1,27 +1,28 @@
-"""Two processes on one machine train what one does; one killed, the job goes on to the same bits."""
+"""Two processes train what one does; one killed, the job goes on to the same bits."""
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import pytest
-from jax.sharding import NamedSharding
 from tiny import OVERRIDES, PRESET, arrays, same_bits
 
 import slots
 from slots.cli import main
-from slots.processes import launched, shard
+from slots.processes import _part, launched, shard
+from slots.selftest.programs import free_port
 from slots.training import MeshConfig, read_records
 from slots.training.mesh import batch_sharding
 
 STEPS = 8
-WORDS = ("log.every=1", "log.tensorboard=false", "checkpoint.every=2", f"train.steps={STEPS}")
+WORDS = (
+    "optimizer.epsilon=0.001",  # or Adam makes rounding errors as large as gradients
+    f"train.steps={STEPS}",
+)
 
 
 def start(run: Path, number: int, port: int, *words: str) -> subprocess.Popen[str]:
@@ -35,12 +36,6 @@ def start(run: Path, number: int, port: int, *words: str) -> subprocess.Popen[st
         stderr=subprocess.STDOUT,
         text=True,
     )
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("localhost", 0))
-        return int(found.getsockname()[1])
 
 
 def both(run: Path, *words: str) -> list[subprocess.Popen[str]]:
@@ -101,17 +96,19 @@ class TestPair:
         assert [r["step"] for r in records if r["kind"] == "train"] == [*range(1, STEPS + 1)]
         assert sum(r["kind"] == "val" for r in records) == 1
 
+    # JAX misses the first process, who keeps the list, at once, and others after half a minute.
+    @pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.slow)])
     def test_killed_and_started_again_it_ends_with_the_same_bits(
-        self, pair: Path, tmp_path: Path
+        self, pair: Path, tmp_path: Path, victim: int
     ) -> None:
         run = tmp_path / "killed"
         processes = both(run, f"train.steps={STEPS}")
         until_step(run, 3)
-        processes[1].send_signal(signal.SIGKILL)
-        survivor = processes[0].communicate(timeout=200)[0]
-        assert processes[0].returncode != 0
-        assert "Traceback" not in survivor
-        processes[1].communicate()
+        processes[victim].send_signal(signal.SIGKILL)
+        survivor = processes[1 - victim].communicate(timeout=200)[0]
+        assert processes[1 - victim].returncode != 0
+        assert "Start all of them again" in survivor.splitlines()[-1]
+        processes[victim].communicate()
         finished(both(run))
         one, two = slots.restore(run), slots.restore(pair)
         assert same_bits(one.state, two.state)
@@ -138,15 +135,8 @@ class TestParts:
     def test_rows_of_other_processes_are_left_to_them(
         self, rows: tuple[int, int], wanted: tuple[int, int]
     ) -> None:
-        class Place:
-            """Two devices of one process that hold a stretch of 16 rows."""
-
-            def addressable_devices_indices_map(self, shape: tuple[int]) -> dict[int, Any]:
-                assert shape == (16,)
-                middle = sum(rows) // 2
-                return {0: (slice(rows[0], middle),), 1: (slice(middle, rows[1]),)}
-
-        assert shard(cast(NamedSharding, Place()), 16) == wanted
+        middle = sum(rows) // 2
+        assert _part([slice(rows[0], middle), slice(middle, rows[1])], 16) == wanted
 
 
 class TestLaunched:
