@@ -12,8 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from conditions import table
-
+from slots.conditions import table
 from slots.provenance import commit, machine
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))

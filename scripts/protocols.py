@@ -6,8 +6,7 @@ python scripts/protocols.py
 import dataclasses
 from pathlib import Path
 
-from conditions import table
-
+from slots.conditions import table
 from slots.evaluation import PROTOCOLS, Protocol
 
 PAGE = Path(__file__).parents[1] / "docs" / "metrics.md"

@@ -20,7 +20,7 @@ from slots.selftest.outcome import Outcome
 from slots.training import Checkpoints, Trainer, trainer
 from slots.training.step import TrainStep
 
-needs_8 = pytest.mark.skipif(len(jax.devices()) < 8, reason="needs 8 devices")
+needs_4 = pytest.mark.skipif(len(jax.devices()) < 4, reason="needs 4 devices")
 SETTINGS = (*OVERRIDES, "train.batch_size=16")
 
 
@@ -32,13 +32,13 @@ def _quick_compiles() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def over_all() -> Experiment:
-    """The tiny experiment on eight devices, split in both ways."""
-    return build(tiny("train.batch_size=16", "mesh.fsdp=2"))
+    """The tiny experiment on four devices, split in both ways."""
+    return build(tiny("train.batch_size=16", "mesh.data=2", "mesh.fsdp=2"))
 
 
-@needs_8
+@needs_4
 class TestChecks:
-    """In one process with eight devices."""
+    """In one process with four devices."""
 
     def test_all_hold(self, over_all: Experiment, tmp_path: Path) -> None:
         found = [
@@ -49,7 +49,7 @@ class TestChecks:
             checks.check_memory(over_all),
         ]
         assert [outcome.ok for outcome in found] == [True] * 5, found
-        assert "on 1 and 8 devices" in found[0].told
+        assert "on 1 and 4 devices" in found[0].told
         assert "read in 1, 2, 4, 8, 16 shards" in found[1].told
 
     def test_gradients_of_other_examples(
@@ -155,6 +155,7 @@ class TestChecks:
         assert outcome.told.endswith("of 0.0 MiB a device")
 
 
+@pytest.mark.slow
 class TestPrograms:
     def test_a_killed_run_ends_alike(self) -> None:
         outcome = programs.check_restart(PRESET, SETTINGS)

@@ -97,7 +97,10 @@ class Dots(Dataset):
         self.image_shape = (config.size, config.size, 3)
         self.max_objects = 0 if config.label_size is None else 1
 
-    def train(self, batch_size: int, *, start: int = 0) -> Iterator[Batch]:
+    def train(
+        self, batch_size: int, *, start: int = 0, shard: tuple[int, int] = (0, 1)
+    ) -> Iterator[Batch]:
+        assert shard == (0, 1)
         for step in itertools.count(start):
             index = np.arange(batch_size) + step * batch_size
             batch = self._batch(index, self.config.seed)
