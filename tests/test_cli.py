@@ -464,7 +464,13 @@ class TestMistypedWords:
         ("words", "parts"),
         [
             (["trian", PRESET], ["'trian'", "'train'"]),
-            (["zzz"], ["'zzz'", "train, eval, score, probe, show, reproduce, data, list"]),
+            (
+                ["zzz"],
+                [
+                    "'zzz'",
+                    "train, eval, score, probe, show, reproduce, sweep, selftest, data, list",
+                ],
+            ),
             (["train"], ["preset or run folder", "slots --help"]),
             (["train", "train.steps=3"], ["preset or run folder"]),
             (["eval"], ["run folder"]),
