@@ -45,8 +45,9 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def run() -> Run:
-    return slots.restore(trained()[0])
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("report") / "run"
+    return slots.restore(shutil.copytree(trained()[0], folder))
 
 
 class Own:
