@@ -36,7 +36,7 @@ _MORE_KEYS = (
 class Gallery:
     """Scenes with their slots, packed for a page. The last value of a notebook's cell is shown."""
 
-    packed: Mapping[str, Any]
+    packed: Mapping[str, Any] = dataclasses.field(repr=False)
     """For JSON; see `slots/visualize/page/gallery.js`."""
 
     def html(self) -> str:
