@@ -22,7 +22,7 @@ def drawing(parts, masks, wanted):
     mixed = (np.asarray(masks)[..., None] * parts).sum(1)
     found = prediction(mixed, wanted)
     drawn = dataclasses.replace(
-        found.reconstruction, masks=jnp.asarray(masks), parts=jnp.asarray(parts)
+        found.reconstruction, masks=jnp.asarray(masks), parts=jnp.asarray(parts), alphas=None
     )
     return dataclasses.replace(found, reconstruction=drawn)
 
