@@ -113,6 +113,8 @@ def override(settings: _T, assignments: Iterable[str]) -> _T:
         key, equals, value = assignment.partition("=")
         if not equals or not key:
             raise ConfigError(f"{assignment!r} is not of the form key=value.")
+        if not key.isprintable():
+            raise ConfigError(f"{key!r} is no setting.")
         settings = _assign(settings, type(settings), key.split("."), value, key)
     return _checked(settings, "config")
 
