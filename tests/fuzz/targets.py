@@ -166,7 +166,7 @@ def _restore(run: Run, rng: Random) -> None:
 def _records(run: Run, rng: Random) -> None:
     with _spoilt_records(run, rng):
         records = read_records(run.folder / "metrics.jsonl")
-    assert all(isinstance(record["step"], int) and record["kind"] for record in records)
+    assert all(isinstance(record["step"], int) and "kind" in record for record in records)
 
 
 def _report(run: Run, rng: Random) -> None:
