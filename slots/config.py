@@ -113,6 +113,8 @@ def override(settings: _T, assignments: Iterable[str]) -> _T:
         key, equals, value = assignment.partition("=")
         if not equals or not key:
             raise ConfigError(f"{assignment!r} is not of the form key=value.")
+        if not key.isprintable():
+            raise ConfigError(f"{key!r} is no setting.")
         settings = _assign(settings, type(settings), key.split("."), value, key)
     return _checked(settings, "config")
 
@@ -251,7 +253,7 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
     schema = OmegaConf.structured(dataclasses.make_dataclass("Value", [("value", hint)]))
     try:
         made: Any = OmegaConf.to_object(OmegaConf.merge(schema, {"value": value}))
-    except (OmegaConfBaseException, ValueError, TypeError) as error:
+    except (OmegaConfBaseException, ValueError, TypeError, OverflowError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(".")
         raise ConfigError(f"{path}={_short(value)} does not fit {wanted}: {reason}.") from error
     if isinstance(made.value, float) and not math.isfinite(made.value):

@@ -93,8 +93,9 @@ def write_figures(run: Run, count: int = 8) -> list[Path]:
     records = read_records(run.folder / "metrics.jsonl")
     told = _measured_by(run, records)
     wanted = {"curves": CURVES, "health": [f"health/{name}" for name in HEALTH]}
+    there = visualize.quantities(records)
     for title, curves in wanted.items():
-        names = [name for name in curves if any(name in record for record in records)]
+        names = [name for name in curves if name in there]
         if names:
             figures[title] = visualize.training_curves(records, names, caption=told)
     folder = run.folder / "figures"

@@ -28,6 +28,13 @@ def promise(path: Path) -> str:
     return text.splitlines()[0] if text else ""
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
 def load(name: str) -> ExperimentConfig:
     """The settings of the preset called `name`, or of a Python file at that path.
 
@@ -36,7 +43,7 @@ def load(name: str) -> ExperimentConfig:
     """
     known = presets()
     path = known.get(name, Path(name))
-    if not path.is_file():
+    if not _is_file(path):
         raise ConfigError(
             f"{name!r} is no preset, Python file or run folder{nearest(name, known) or ';'} "
             f"see them all with: slots list"

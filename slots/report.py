@@ -116,7 +116,7 @@ def _versions(folder: Path) -> str:
         found = json.loads((folder / "versions.json").read_text())
         names = ("slots", "jax", "flax", "python", "devices")
         return "".join(f", {name} {found[name]}" for name in names if name in found)
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return ""
 
 
@@ -198,7 +198,7 @@ _SECTIONS = {"Scores": _scores, "Curves": _curves, "Health": _health, "Settings"
 def _figures(parts: Sequence[_Part], wanted: Sequence[str]) -> str:
     """A picture for each of the quantities that the records have."""
     records: Any = {part.name: part.records for part in parts if part.records}
-    there = {name for own in records.values() for record in own for name in record}
+    there = {name for own in records.values() for name in visualize.quantities(own)}
     shown = [name for name in wanted if name in there]
     if len(records) == 1:
         (records,) = records.values()
@@ -218,7 +218,7 @@ def _last(part: _Part, name: str) -> str:
     values = [record[name] for record in part.records if name in record]
     if not values:
         return "none"
-    value = values[-1]["mean"] if isinstance(values[-1], Mapping) else values[-1]
+    value = values[-1].get("mean") if isinstance(values[-1], Mapping) else values[-1]
     return f"{value:.4g}" if isinstance(value, int | float) else "undefined"
 
 

@@ -107,7 +107,7 @@ def read(folder: Path) -> Sweep:
         return Sweep(folder, str(values["preset"]), settings, points, str(values["by"]))
     except OSError as error:
         raise ConfigError(f"{folder} holds no sweep ({SWEEP} can't be read).") from error
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise ConfigError(f"{place} is damaged ({error}).") from error
 
 

@@ -20,7 +20,6 @@ from slots.data.check_report import (
     as_problem,
     count_of,
     decode_some,
-    first_words,
     fitted,
     length_of,
     named_splits,
@@ -38,6 +37,7 @@ from slots.data.coco_masks import read_annotations
 from slots.data.folder import FolderConfig
 from slots.data.folder_layout import SPLITS, Record, find_splits
 from slots.data.pictures import ENDINGS, Size, load_labels, load_picture
+from slots.data.records import first_words
 from slots.data.shapestacks import ShapeStacksConfig
 from slots.data.stored import StoredConfig
 from slots.data.voc import VocConfig

@@ -219,18 +219,6 @@ def timed(items: Iterable[_T], what: str, total: int) -> Iterator[_T]:
             _log.info("Checked %s of %s %s.", f"{done:,}", f"{total:,}", what)
 
 
-def first_words(path: Path) -> list[str]:
-    """Of every line that is not empty.
-
-    Raises:
-        BadFile: it is no text.
-    """
-    try:
-        return [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
-    except ValueError as error:
-        raise BadFile(path, "is no text file with a name a line") from error
-
-
 def length_of(config: StoredConfig, name: str) -> int:
     """Number of examples stored under a name; no end where it cannot be read."""
     try:

@@ -173,7 +173,10 @@ def describe(
 
 
 def _numbers(objects: Sequence[Any], key: str, *shape: int) -> Float32[np.ndarray, "m *shape"]:
-    numbers = np.array([one[key] for one in objects], np.float32)
+    try:
+        numbers = np.array([one[key] for one in objects], np.float32)
+    except OverflowError as error:
+        raise ValueError(f"{key} is not finite") from error
     if not np.isfinite(numbers).all():
         raise ValueError(f"{key} is not finite")
     return numbers.reshape(len(objects), *shape)

@@ -151,6 +151,18 @@ def located(path: str) -> Path:
     )
 
 
+def first_words(path: Path) -> list[str]:
+    """Of every line that is not empty.
+
+    Raises:
+        BadFile: it is no text.
+    """
+    try:
+        return [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
+    except ValueError as error:
+        raise BadFile(path, "is no text file with a name a line") from error
+
+
 def _mirror(arrays: dict[str, Any], which: Bool[np.ndarray, "b"]) -> None:
     """Swaps left and right of these examples, in place."""
     for name in {"image", "segmentation", "ignore", "semantic"} & arrays.keys():

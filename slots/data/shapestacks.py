@@ -10,7 +10,7 @@ from jaxtyping import Int32
 
 from slots.config import ConfigError, nearest
 from slots.data.pictures import BadFile, load_picture
-from slots.data.records import located
+from slots.data.records import first_words, located
 from slots.data.stored import Example, Source, StoredConfig
 
 _SCENARIO = re.compile(r"env_\w+-(?:easy|hard)-h=(\d+)-vcom=(\d+)-vpsf=(\d+)-v=\d+")
@@ -72,7 +72,7 @@ class ShapeStacksSource(Source):
             others = sorted(f"{file.parent.name}/{file.stem}" for file in lists.glob("*/*.txt"))
             raise ConfigError(f"{lists} has no list {name!r}{nearest(name, others) or '.'}")
         self._pictures: list[_Picture] = []
-        for scenario in found.read_text().split():
+        for scenario in first_words(found):
             if (named := _SCENARIO.fullmatch(scenario)) is None:
                 raise BadFile(found, f"names {scenario!r}, which is no scenario of ShapeStacks")
             folder = root / "recordings" / scenario

@@ -12,7 +12,7 @@ from jaxtyping import Int32
 from slots.config import ConfigError, nearest
 from slots.data.framing import Fit
 from slots.data.pictures import BadFile, load_labels, load_picture
-from slots.data.records import located
+from slots.data.records import first_words, located
 from slots.data.stored import Example, Source, StoredConfig
 
 # fmt: off
@@ -62,7 +62,7 @@ class VocSource(Source):
             others = sorted(f.stem for f in lists.glob("*.txt"))
             raise ConfigError(f"{lists} has no list {name!r}{nearest(name, others) or '.'}")
         # Lists of one class have a second column, which says whether it is in the picture.
-        self._names = [line.split()[0] for line in found.read_text().splitlines() if line.strip()]
+        self._names = first_words(found)
         masks = {f.stem for f in (self.where / "SegmentationObject").glob("*.png")}
         self._masked = config.annotations == "masks" and masks.issuperset(self._names)
 

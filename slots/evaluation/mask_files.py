@@ -17,6 +17,7 @@ import json
 import math
 import os
 import tempfile
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -40,6 +41,7 @@ from slots.evaluation.scoring import (
     segment_counts,
     truth,
 )
+from slots.metrics.table import MAX_CELLS
 from slots.types import Batch
 
 TRUTH = ("segmentation", "ignore", "semantic")
@@ -57,8 +59,19 @@ _KINDS = {
     "about": "U",
 }
 """Kinds of dtypes, in numpy's letters."""
-LARGEST = 2**34
-"""Bytes that the arrays of a file may take."""
+LARGEST = min(2**34, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
+"""Bytes that the arrays of a file may take: a few that are packed can be very many."""
+
+_DAMAGE = (
+    ValueError,
+    EOFError,
+    RuntimeError,
+    SyntaxError,  # numpy's headers are Python's literals
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What a file that is no sound archive of arrays provokes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +141,16 @@ def read_masks(path: Path, truth_path: Path | None = None) -> MaskFile:
         )
     for name, array in arrays.items():
         _check(name, array, true, path)
-    return MaskFile(path, arrays)
+    file = MaskFile(path, arrays)
+    largest = max(
+        int(arrays[n].max(initial=0)) for n in ("segmentation", "semantic") if n in arrays
+    )
+    if (largest + 1) * file.count > MAX_CELLS:
+        raise ConfigError(
+            f"{path} has labels up to {largest} for {file.count} slots, too many to be counted in "
+            "a table; renumber them with slots.metrics.compact_labels."
+        )
+    return file
 
 
 def write_masks(
@@ -215,7 +237,7 @@ def _at_size(labels: np.ndarray, batch: Batch, protocol: Protocol, path: Path) -
 
 def _load(path: Path) -> dict[str, np.ndarray]:
     """Arrays whose names, dtypes and sizes are known before they are read."""
-    arrays = {}
+    arrays, total = {}, 0
     try:
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
@@ -223,18 +245,18 @@ def _load(path: Path) -> dict[str, np.ndarray]:
                 if name not in _KINDS:
                     hint = nearest(name, _KINDS) or f"; there are {', '.join(_KINDS)}."
                     raise ConfigError(f"{path} has an array {name!r}, which no mask file has{hint}")
-                if member.file_size > LARGEST:
-                    raise ConfigError(
-                        f"{name} in {path} takes {member.file_size:,} bytes, too many."
-                    )
+                total += member.file_size
+                if total > LARGEST:
+                    raise ConfigError(f"{path} unpacks to {total:,} bytes or more, too many.")
                 with archive.open(member) as stream:
                     arrays[name] = _read_array(stream, name, member.file_size, path)
     except ConfigError:
         raise
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror or error}).") from error
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
-        raise ConfigError(f"{path} is no sound .npz file ({str(error).rstrip('.')}).") from error
+    except _DAMAGE as error:
+        reason = str(error).splitlines()[0].rstrip(".") if str(error) else "it ends too early"
+        raise ConfigError(f"{path} is no sound .npz file ({reason}).") from error
     return arrays
 
 

@@ -5,6 +5,7 @@ Sums of squares are therefore carried in base-4096 digits and turned into float3
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -67,7 +68,9 @@ def adjusted_rand_index_from_counts(
     """Adjusted Rand index of tables made by `contingency`; see `adjusted_rand_index`."""
     table = counts[..., 1:, :] if ignore_background else counts
     value = _index(
-        cells=table.reshape(*table.shape[:-2], -1), rows=table.sum(-1), columns=table.sum(-2)
+        cells=table.reshape(*table.shape[:-2], math.prod(table.shape[-2:])),
+        rows=table.sum(-1),
+        columns=table.sum(-2),
     )
     return jnp.where(is_counted(counts), value, jnp.nan)
 

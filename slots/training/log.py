@@ -30,16 +30,39 @@ class LogConfig:
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """The records of a `metrics.jsonl`; a last line cut short by a kill is left out."""
+    """The records of a `metrics.jsonl`: objects with an integer `step` and a text `kind`.
+
+    Other lines, such as a last one that a kill cut short, are left out.
+    """
     if not path.exists():
         return []
     records = []
-    for line in path.read_text().splitlines():
+    for line in path.read_bytes().splitlines():
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
+            record = json.loads(line)
+        except (ValueError, RecursionError):  # no JSON, no text, too deep, too long a number
             continue
+        if _is_record(record):
+            records.append(record)
     return records
+
+
+def _is_record(found: Any) -> bool:
+    if not isinstance(found, dict) or not isinstance(found.get("kind"), str):
+        return False
+    verdicts = found.get("verdicts", [])
+    sound = isinstance(verdicts, list) and all(_is_verdict(verdict) for verdict in verdicts)
+    return sound and type(found.get("step")) is int and found["step"] >= 0
+
+
+def _is_verdict(found: Any) -> bool:
+    return (
+        isinstance(found, dict)
+        and found.keys() == {"name", "reason", "warning"}
+        and isinstance(found["name"], str)
+        and isinstance(found["reason"], str)
+        and isinstance(found["warning"], str | None)
+    )
 
 
 class MetricsLog:

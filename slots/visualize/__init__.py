@@ -7,7 +7,7 @@ which notebooks print a figure's size). Matplotlib is imported by the first figu
 
 from slots.visualize.attention import attention_iterations
 from slots.visualize.colors import slot_colors, tint
-from slots.visualize.curves import training_curves
+from slots.visualize.curves import quantities, training_curves
 from slots.visualize.frames import frame_overlay
 from slots.visualize.gallery import Gallery, slot_gallery
 from slots.visualize.scenes import reconstruction_grid, segmentation_overlay, slot_parts
@@ -18,6 +18,7 @@ __all__ = [
     "attention_iterations",
     "frame_overlay",
     "predicted_sets",
+    "quantities",
     "reconstruction_grid",
     "segmentation_overlay",
     "slot_colors",

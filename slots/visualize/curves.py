@@ -49,6 +49,8 @@ def training_curves(
     for run, own in runs.items():
         for name, points in _curves(own).items():
             curves.setdefault(name, {})[run] = np.array(points, float)
+    if not curves:
+        raise ValueError("`records` hold no numbers to draw.")
     if names is None:
         names = sorted(curves, key=lambda name: 2 * _is_rate(name) - ("loss" in name))
     for name in names:
@@ -73,6 +75,11 @@ def training_curves(
         return figure
 
 
+def quantities(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What `training_curves` can draw of a run's records, in order of appearance."""
+    return list(_curves(records))
+
+
 def _is_rate(name: str) -> bool:
     return "learning_rate" in name or name.split("/")[-1] == "lr"
 
@@ -91,8 +98,6 @@ def _curves(records: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float,
             for kind in _SPREADS:
                 spread = points.get(f"{name}_{kind}", (spread, 0.0))[0]
             curves.setdefault(name, []).append((float(record["step"]), mean, spread))
-    if not curves:
-        raise ValueError("`records` hold no numbers to draw.")
     return curves
 
 
@@ -106,7 +111,10 @@ def _points(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, tuple
                 yield name, (_number(value["mean"]), _number(spread))
             else:
                 yield from _points(f"{name}/", value)
-        elif isinstance(value, str | bool) or value is None:
+        elif isinstance(value, int):
+            if not isinstance(value, bool):
+                yield name, (_number(value), 0.0)
+        elif isinstance(value, str | list) or value is None:
             continue
         elif (number := np.asarray(value)).ndim == 0 and np.issubdtype(number.dtype, np.number):
             yield name, (float(number), 0.0)
@@ -114,7 +122,10 @@ def _points(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, tuple
 
 def _number(value: Any) -> float:
     """JSON has no NaN: what is undefined stands as null, and leaves a gap in the curve."""
-    return float(value) if isinstance(value, int | float) else float("nan")
+    try:
+        return float(value) if isinstance(value, int | float) else float("nan")
+    except OverflowError:  # an integer of hundreds of digits
+        return float("nan")
 
 
 def _draw(
