@@ -344,7 +344,9 @@ def _check_folder(folder: Path, config: ExperimentConfig) -> None:
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"run={folder} is a file, not a folder.")
     if not (folder / "config.json").exists():
-        if folder.is_dir() and set(folder.iterdir()) - set(_collapsed(folder)):
+        # A kill while the settings are written leaves their temporary file, the first of a run.
+        own = {*_collapsed(folder), *folder.glob("config.json.*.tmp")}
+        if folder.is_dir() and set(folder.iterdir()) - own:
             raise ConfigError(f"run={folder} is not empty and not a run; choose another folder.")
         return
     saved = read_config(folder)
