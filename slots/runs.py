@@ -27,7 +27,7 @@ from slots.evaluation import (
 )
 from slots.evaluation.scoring import Sizes
 from slots.experiment import Experiment, ExperimentConfig, build, parameter_table
-from slots.files import write_whole
+from slots.files import write_whole, writing
 from slots.models import Model, compose, dictionary, seen_codes
 from slots.processes import at_home, first_says, is_first, meet
 from slots.training import Checkpoints, Collapsed, MeshConfig, RunError, fit
@@ -382,6 +382,7 @@ def save_values(folder: Path, name: str, result: Evaluation) -> None:
     if not is_first():
         return
     place = folder / "evaluations"
-    place.mkdir(exist_ok=True)
     arrays: dict[str, Any] = dict(result.per_example)
-    np.savez_compressed(place / f"{name}.npz", **arrays)
+    with writing(place / f"{name}.npz"):
+        place.mkdir(exist_ok=True)
+        np.savez_compressed(place / f"{name}.npz", **arrays)

@@ -1,13 +1,18 @@
 """What a run has written, read from outside, and what two runs have not in common."""
 
 import functools
+import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
+
 import slots
-from slots.runs import read_config
+from slots.config import from_data
+from slots.experiment import ExperimentConfig
 from slots.training import CheckpointConfig, Checkpoints, RunError, read_records
 
 _TIMES = ("steps_per_second", "images_per_second")
@@ -36,22 +41,25 @@ def saved(run: Path) -> list[int]:
     return sorted(found, reverse=True)
 
 
-def restored(run: Path, *, writable: bool = False) -> tuple[Any, int]:
-    """State and step of the newest sound checkpoint, read back by this process."""
+def restored(run: Path, step: int | None = None, *, writable: bool = False) -> tuple[Any, int]:
+    """State and step of a checkpoint (None: the newest sound one), read back by this process."""
     checkpoints = Checkpoints(run / "checkpoints", CheckpointConfig() if writable else None)
     try:
-        return checkpoints.restore(_target(run))
+        return checkpoints.restore(_shapes((run / "config.json").read_text()), step)
     finally:
         checkpoints.close()
 
 
 @functools.cache
-def _shapes(text: str, run: Path) -> Any:
-    return slots.build(read_config(run)).trainer.abstract_state()
+def _shapes(settings: str) -> Any:
+    config = from_data(ExperimentConfig, json.loads(settings), "config.json")
+    return slots.build(config).trainer.abstract_state()
 
 
-def _target(run: Path) -> Any:
-    return _shapes((run / "config.json").read_text(), run)
+def digest(state: Any) -> str:
+    """Of all bits of a state."""
+    arrays = [np.asarray(leaf) for leaf in jax.tree.leaves(jax.device_get(state))]
+    return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
 
 
 def differences(run: Path, other: Path) -> list[str]:
@@ -66,7 +74,9 @@ def differences(run: Path, other: Path) -> list[str]:
         one, two = (Checkpoints(r / "checkpoints").checksums() for r in (run, other))
     except RunError as error:
         return [str(error)]
-    found += [f"{name} ended otherwise" for name in sorted({*one, *two}) if one.get(name) != two.get(name)]
+    found += [
+        f"{name} ended otherwise" for name in sorted({*one, *two}) if one.get(name) != two.get(name)
+    ]
     return found[:1] + _other_records(run, other)
 
 

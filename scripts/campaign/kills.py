@@ -30,6 +30,18 @@ def killed(place: Place, times: int) -> Row:
     return row
 
 
+def killed_at_first(place: Place) -> Row:
+    """SIGKILL while a new run's settings are written, by what it leaves: too short to be met."""
+    row, run = Row("SIGKILL while `config.json` is written"), place.folder / "at-first"
+    run.mkdir()
+    (run / "config.json.1.tmp").write_text('{"name": ')
+    row.hit["starting"] += 1
+    row.wrong += place.finish(run)
+    row.compare(run, place.undisturbed("undisturbed"))
+    row.told = "what it leaves was made by hand: the moment is too short to be met"
+    return row
+
+
 def stopped(place: Place, number: signal.Signals, times: int) -> Row:
     """SIGTERM or SIGINT while it trains: the step where it stops is saved, and none is repeated."""
     row, run, seen = Row(number.name), place.folder / f"stopped-{number.name}", 0

@@ -35,6 +35,7 @@ SMALL = (
     "optimizer.decay_steps=20",
     "optimizer.ema_decay=0.9",
     "train.batch_size=8",
+    "train.max_skipped=20",
     "eval.protocol=house/image",
     "eval.count=16",
     "eval.batch_size=16",
@@ -115,23 +116,26 @@ class Program:
             status: the exit status that it should have.
             words: what its one sentence should hold; none where it should say none.
         """
-        found, lines = [], self.said.splitlines()
+        ended, found = self.end(), []
+        lines = self.said.splitlines()
         told = [line for line in lines if line.startswith("slots: ")]
-        if self.end() != status:
-            found.append(f"exit status {self.status} in place of {status}: {_last(lines)}")
+        if ended != status:
+            found.append(f"exit status {ended} in place of {status}: {_last(lines)}")
         noise = [line for line in lines if line and not line.startswith(_KNOWN)]
         if noise:
             found.append(f"it also said: {noise[0]}")
         if words and len(told) != 1:
             found.append(f"{len(told)} sentences in place of one")
-        found += [f"{word!r} is not in: {told[-1]}" for word in words if told and word not in told[-1]]
+        found += [
+            f"{word!r} is not in: {told[-1]}" for word in words if told and word not in told[-1]
+        ]
         if told and not words:
             found.append(told[0])
         return found
 
 
 class Place:
-    """A folder for all runs of a campaign, what they share, and the runs that nothing happens to."""
+    """A folder for the runs of a campaign, and those among them that nothing happens to."""
 
     def __init__(self, folder: Path, *, seed: int = 0, steps: int = 240):
         self.folder, self.steps = folder, steps

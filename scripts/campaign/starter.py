@@ -1,8 +1,8 @@
 """Starts the command `slots` with one thing made to go wrong in it.
 
-    python -m scripts.campaign.starter file_limit=20000 -- train RUN
-    python -m scripts.campaign.starter nan=17,18 -- train RUN
-    python -m scripts.campaign.starter unkept -- train RUN
+python -m scripts.campaign.starter file_limit=20000 -- train RUN
+python -m scripts.campaign.starter nan=17,18 -- train RUN
+python -m scripts.campaign.starter unkept -- train RUN
 """
 
 import itertools

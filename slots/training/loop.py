@@ -109,28 +109,34 @@ def fit(
         Collapsed: slots stayed unhealthy, and `on_collapse` is not `say`.
     """
     checkpoints = Checkpoints(folder / "checkpoints", checkpoint)
-    state = None
-    if checkpoints.steps():
-        state, restored = checkpoints.restore(trainer.abstract_state())
-        log.info("Going on from step %s.", f"{restored:,}")
-    if state is None:
-        state = trainer.init()
-    session = _Session(
-        trainer,
-        folder,
-        checkpoints,
-        checkpoint,
-        logging_config,
-        evaluate,
-        evaluate_every,
-        on_collapse,
-    )
-    try:
+    with contextlib.ExitStack() as opened:
+        opened.callback(_close, checkpoints)
+        state = None
+        if checkpoints.steps():
+            state, restored = checkpoints.restore(trainer.abstract_state())
+            log.info("Going on from step %s.", f"{restored:,}")
+        if state is None:
+            state = trainer.init()
+        records = MetricsLog(folder, logging_config, step=updates(state))
+        opened.callback(records.close)
+        session = _Session(
+            trainer,
+            folder,
+            checkpoints,
+            checkpoint,
+            logging_config,
+            evaluate,
+            evaluate_every,
+            on_collapse,
+            records,
+        )
         return session.run(state)
-    finally:
-        session.records.close()
-        with contextlib.suppress(RunError):
-            checkpoints.close()
+
+
+def _close(checkpoints: Checkpoints) -> None:
+    """A save that fails now was reported, or training has ended with a clearer reason."""
+    with contextlib.suppress(RunError):
+        checkpoints.close()
 
 
 class _Session:
@@ -146,6 +152,7 @@ class _Session:
         evaluate: Evaluator,
         evaluate_every: int,
         on_collapse: OnCollapse,
+        records: MetricsLog,
     ):
         self.on_collapse = on_collapse
         self.trainer, self.folder = trainer, folder
@@ -153,12 +160,11 @@ class _Session:
         self.logging_config = logging_config
         self.evaluate, self.evaluate_every = evaluate, evaluate_every
         self.total = trainer.train.steps
-        self.records: MetricsLog
+        self.records = records
         self.progress: Progress
 
     def run(self, state: State) -> State:
         step, config = updates(state), self.trainer.train
-        self.records = MetricsLog(self.folder, self.logging_config, step=step)
         self.progress = Progress(self.total, config.batch_size * config.seeds, start=step)
         if step >= self.total:
             return state
