@@ -33,11 +33,14 @@ def small_disk(folder: Path) -> Iterator[bool]:
 
 
 def full_disk(place: Place, times: int) -> Row:
-    """A disk with little room left: at a random place writing fails; with room it goes on."""
+    """A disk with little room left: at a random place writing fails; with room it goes on.
+
+    Where mounting one is refused the row says so: `file_limit` needs no rights.
+    """
     row = Row("disk full")
     with small_disk(place.folder / "disk") as mounted:
         if not mounted:
-            row.wrong.append("mounting was refused")
+            row.told = "mounting was refused: see the limit on files"
             return row
         for number in range(times):
             _fill_up(place, row, number)

@@ -137,8 +137,8 @@ class Program:
 class Place:
     """A folder for the runs of a campaign, and those among them that nothing happens to."""
 
-    def __init__(self, folder: Path, *, seed: int = 0, steps: int = 240):
-        self.folder, self.steps = folder, steps
+    def __init__(self, folder: Path, *, seed: int = 0, steps: int = 120, figures: bool = True):
+        self.folder, self.steps, self.figures = folder, steps, figures
         self.random = random.Random(seed)
         self.environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         # A folder of its own: programs killed in the middle of keeping what they compiled.
@@ -160,6 +160,7 @@ class Place:
             starter: words for `scripts.campaign.starter`, which meddles with the program.
         """
         words = [*SMALL, f"train.steps={steps or self.steps}", *settings, f"run={run}"]
+        starter = [*starter, *([] if self.figures else ["no_figures"])]
         module = ["scripts.campaign.starter", *starter, "--"] if starter else ["slots"]
         if (run / "config.json").exists() and self.random.random() < 0.5:
             words = ["train", str(run)]  # the other way to say it
@@ -184,7 +185,8 @@ class Place:
     def undisturbed(self, name: str, *settings: str, **how: Any) -> Path:
         """The run of these settings that nothing happens to; trained at the first call."""
         run = self.folder / name
-        if not (run / "figures").exists() and (wrong := self.finish(run, *settings, **how)):
+        done = last_step(run) == (how.get("steps") or self.steps)
+        if not done and (wrong := self.finish(run, *settings, **how)):
             raise RunError(f"The run that nothing happens to ended otherwise: {wrong[0]}.")
         return run
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from slots import figures
 from slots.cli import main
 from slots.data import folder
 from slots.data.procedural import ProceduralDataset
@@ -44,7 +45,17 @@ def keep_nothing(_: str) -> None:
     folder.CACHE_BYTES = 0
 
 
-HARMS = {"file_limit": limit_files, "nan": poison, "unkept": keep_nothing}
+def draw_nothing(_: str) -> None:
+    """A run ends without figures, and some seconds earlier."""
+    figures.write_figures = lambda *_, **__: []
+
+
+HARMS = {
+    "file_limit": limit_files,
+    "nan": poison,
+    "unkept": keep_nothing,
+    "no_figures": draw_nothing,
+}
 
 
 if __name__ == "__main__":
