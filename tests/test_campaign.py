@@ -24,8 +24,8 @@ from scripts.campaign.rows import Row  # noqa: E402
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """Runs of 60 steps without figures, whose programs compile fast."""
-    made = Place(tmp_path_factory.mktemp("campaign"), steps=60, figures=False)
+    """Runs without figures, whose programs compile fast."""
+    made = Place(tmp_path_factory.mktemp("campaign"), figures=False)
     made.environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     return made
 
@@ -131,12 +131,14 @@ class TestWhatIsBroken:
             "it also said: Traceback (most recent call last):"
         ]
 
-    def test_a_run_that_is_over_before_it_is_stopped(self, place: Place) -> None:
-        finished = place.folder / "stopped-SIGTERM"
-        if not finished.exists():
-            shutil.copytree(place.undisturbed("undisturbed"), finished)
+    def test_a_run_that_is_over_before_it_is_stopped(
+        self, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(place, "folder", tmp_path)
+        monkeypatch.setattr(place, "start", lambda run: said(tmp_path, 0, "The run is in X"))
         row = kills.stopped(place, signal.SIGTERM, 1)
-        assert row.wrong == ["the run ended before it could be stopped"]
+        assert row.wrong[0] == "the run ended before it could be stopped"
+        assert "has no checkpoints" in row.wrong[1]
 
     def test_makes_the_exit_status_one(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

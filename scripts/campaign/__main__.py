@@ -93,7 +93,7 @@ def main() -> int:
     options = parser.parse_args()
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="slots-campaign-") as folder:
-        place = Place(Path(folder), seed=options.seed, steps=60 if options.short else 120)
+        place = Place(Path(folder), seed=options.seed)
         found = [*rows(place, hazards(options.kills, short=options.short))]
     command = " ".join(["python -m scripts.campaign", *sys.argv[1:]])
     text = page(found, command, (time.monotonic() - begun) / 60)

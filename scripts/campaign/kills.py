@@ -15,7 +15,7 @@ STEPS_A_KILL = 40
 
 def killed(place: Place, times: int) -> Row:
     """SIGKILL: in turn at any moment, at a further step, and in the middle of a save."""
-    row, run, steps = Row("SIGKILL"), place.folder / "killed", STEPS_A_KILL * times
+    row, run, steps = Row("SIGKILL"), place.folder / "killed", _long(place, times)
     moments = (_any_moment, _further_step, _in_a_save)
     for number in range(times):
         program = place.start(run, steps=steps)
@@ -24,10 +24,16 @@ def killed(place: Place, times: int) -> Row:
         row.hit[program.stage()] += 1
         row.wrong += program.complaints(-signal.SIGKILL)
     row.wrong += place.finish(run, steps=steps)
-    row.compare(run, place.undisturbed("undisturbed-long", steps=steps))
+    name = "undisturbed" if steps == place.steps else "undisturbed-long"
+    row.compare(run, place.undisturbed(name, steps=steps))
     left = [*unfinished(run), *run.glob("*.tmp")]
     row.told = f"no other line on stderr; {len(left)} temporary files left at the end"
     return row
+
+
+def _long(place: Place, times: int) -> int:
+    """Steps that are not made before the kills are."""
+    return max(place.steps, STEPS_A_KILL * times)
 
 
 def killed_at_first(place: Place) -> Row:
@@ -50,7 +56,7 @@ def stopped(place: Place, number: signal.Signals, times: int) -> Row:
         wanted = seen + place.random.randint(1, max(1, place.steps // times - 10))
         there = program.until(lambda wanted=wanted: last_step(run) >= wanted)
         time.sleep(place.random.uniform(0, 0.05))
-        if not there or program.status is not None:
+        if not there or last_step(run) >= place.steps:
             row.wrong.append("the run ended before it could be stopped")
             break
         program.end(number)

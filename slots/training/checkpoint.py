@@ -73,9 +73,10 @@ def _reason(error: Exception) -> str:
 def _mute_leftovers() -> None:
     """Keeps off stderr what Orbax (0.12) leaves behind when one of several reads or writes fails.
 
-    It closes the event loop that the others report to and drops their coroutines; each would
-    complain for itself, from another thread and late, after we have said what is damaged or could
-    not be written.
+    What went wrong reaches us as an exception. Besides, each thread that it passes reports it with
+    a traceback of its own, ten pages for a full disk. The event loop that the others report to is
+    closed and their coroutines dropped; each would complain for itself, from another thread and
+    late, after we have said what is damaged or could not be written.
     """
     before = sys.unraisablehook
 
@@ -95,6 +96,7 @@ def _mute_leftovers() -> None:
         return not own
 
     logging.getLogger("asyncio").addFilter(worth_saying)
+    logging.getLogger("absl").addFilter(lambda record: "orbax" not in Path(record.pathname).parts)
     names = r"coroutine '(Store\.|\w*serialize|\w*metadata).*' was never awaited"
     warnings.filterwarnings("ignore", names, RuntimeWarning)
 
@@ -137,9 +139,7 @@ class Checkpoints:
         """Opens `folder`; without `config` for reading only."""
         import orbax.checkpoint as ocp
 
-        # Orbax reports each phase of a save, and each thread of one that fails with a traceback of
-        # its own; what went wrong reaches us as an exception as well.
-        logging.getLogger("absl").setLevel(logging.CRITICAL)
+        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports each phase of a save
         self.folder = folder.absolute()
         self.writable = config is not None
         self._scores: dict[int, float] = {}
