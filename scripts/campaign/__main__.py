@@ -34,17 +34,17 @@ def hazards(number: int, *, short: bool) -> list[Hazard]:
         lambda place: kills.killed(place, 3 if short else number),
         kills.killed_at_first,
         lambda place: kills.stopped(place, signal.SIGTERM, times(10)),
-        lambda place: kills.stopped(place, signal.SIGINT, times(5)),
-        lambda place: kills.stopped_early(place, signal.SIGTERM, times(5)),
-        lambda place: kills.stopped_early(place, signal.SIGINT, times(5)),
-        lambda place: disk.full_disk(place, times(10)),
-        lambda place: disk.file_limit(place, times(5)),
-        lambda place: damage.damaged_read(place, times(100)),
-        lambda place: damage.damaged_programs(place, times(4)),
-        lambda place: damage.damaged_cache(place, times(2)),
+        lambda place: kills.stopped(place, signal.SIGINT, times(4)),
+        lambda place: kills.stopped_early(place, signal.SIGTERM, times(3)),
+        lambda place: kills.stopped_early(place, signal.SIGINT, times(3)),
+        lambda place: disk.full_disk(place, times(8)),
+        lambda place: disk.file_limit(place, times(3)),
+        lambda place: damage.damaged_read(place, times(80)),
+        lambda place: damage.damaged_programs(place, times(3)),
+        lambda place: damage.damaged_cache(place, 1),
         lambda place: data.lost_pictures(place, times(4)),
         lambda place: data.poisoned(place, times(3)),
-        lambda place: data.all_poisoned(place, times(2)),
+        lambda place: data.all_poisoned(place, 1),
     ]
 
 
@@ -67,7 +67,7 @@ def page(found: list[Row], command: str, minutes: float) -> str:
 `{command}`, commit {commit()}, {machine()}, {minutes:.0f} minutes.
 
 A small run (the preset `slot_attention/tetrominoes_cpu` with some thousand parameters, saved every
-10 steps) is struck at random moments, gone on with by the same command, and held against a run that
+25 steps) is struck at random moments, gone on with by the same command, and held against a run that
 nothing happened to. "The same" means: every array of the final state (parameters, their average,
 the optimizer's, counters) has the same bits, and `metrics.jsonl` holds each step once with the same
 values, rates apart. Besides what a column says, no program may write a line to stderr that is not

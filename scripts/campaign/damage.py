@@ -99,9 +99,16 @@ def damaged_cache(place: Place, times: int) -> Row:
         for file in _files(cache):
             _truncate(file, place.random.randrange)
         row.hit["all of them"] += 1
-        row.wrong += place.start(run).complaints(0)
+        program = place.start(run)
+        row.wrong += program.complaints(0)
+        if "was cut short and is compiled anew." not in program.said:
+            row.wrong.append("nothing was said of it")
         row.compare(run, place.undisturbed("undisturbed"))
-    row.told = "exit status 0, compiled anew"
+        again = place.start(run)  # it is over, and draws its figures
+        row.wrong += again.complaints(0)
+        if "was cut short" in again.said:
+            row.wrong.append("what was cut short was not replaced")
+    row.told = "exit status 0, a line for each; compiled anew and kept: the next start is silent"
     return row
 
 
@@ -124,14 +131,16 @@ class _Heard(logging.Handler):
 def _restore(run: Path, whole: Path) -> str:
     """What came of restoring a copy of `whole` in which something was harmed."""
     newest, older = saved(whole)[:2]
-    heard = _Heard()
-    logging.getLogger("slots").addHandler(heard)
+    heard, log = _Heard(), logging.getLogger("slots")
+    log.addHandler(heard)
+    passes, log.propagate = log.propagate, False
     try:
         state, step = restored(run, writable=True)
     except (RunError, OSError) as error:
         return f"nothing could be restored: {error}"
     finally:
-        logging.getLogger("slots").removeHandler(heard)
+        log.removeHandler(heard)
+        log.propagate = passes
     if digest(state) != digest(restored(whole, step=step)[0]):
         return f"step {step} came back with other bits"
     if step == newest:

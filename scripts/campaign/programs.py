@@ -40,7 +40,7 @@ SMALL = (
     "eval.count=16",
     "eval.batch_size=16",
     "eval.every=60",
-    "checkpoint.every=10",
+    "checkpoint.every=25",
     "log.every=1",
     "log.tensorboard=false",
 )
@@ -54,6 +54,7 @@ _KNOWN = (
     "step ",
     "slots: ",
     "Checkpoint ",
+    "The kept program ",
     "Slots got the same verdict ",
     "The run is in ",
     "What to try next:",

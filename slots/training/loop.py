@@ -2,11 +2,14 @@
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import math
 import os
+import re
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
@@ -288,3 +291,31 @@ def use_compilation_cache() -> None:
     folder = Path(os.environ.get("SLOTS_CACHE", default)) / "xla"
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    _replace_cut_programs(folder)
+
+
+_CUT = re.compile(r"Error (reading|writing) persistent compilation cache entry for '([^']+)': (.*)")
+
+
+@functools.cache
+def _replace_cut_programs(folder: Path) -> None:
+    """Removes kept programs that JAX warns of, and says so in one line in place of its warning.
+
+    JAX (0.10) writes them in place, so that a kill or a full disk cuts one short; it does not
+    replace what is there, so that every later process would warn and compile again. The warning
+    tells a program's name and not its file: all of the name go, and are compiled when asked for.
+    """
+    before = warnings.showwarning
+
+    def show(message: Warning | str, *others: Any, **named: Any) -> None:
+        found = _CUT.match(str(message))
+        if found is None:
+            return before(message, *others, **named)
+        for path in folder.glob(f"{found[2]}-*"):
+            path.unlink(missing_ok=True)
+        if found[1] == "reading":
+            log.info("The kept program %s was cut short and is compiled anew.", found[2])
+        else:
+            log.info("The compiled program %s could not be kept: %s", found[2], found[3])
+
+    warnings.showwarning = show
