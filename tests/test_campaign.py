@@ -25,7 +25,7 @@ from scripts.campaign.rows import Row  # noqa: E402
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """Runs without figures, whose programs compile fast."""
-    made = Place(tmp_path_factory.mktemp("campaign"), figures=False)
+    made = Place(tmp_path_factory.mktemp("campaign"), steps=60, figures=False)
     made.environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     return made
 
@@ -36,7 +36,10 @@ def holds(row: Row, times: int) -> None:
 
 
 class TestShortVersion:
-    def test_killed_at_any_moment_at_a_step_and_in_a_save(self, place: Place) -> None:
+    def test_killed_at_any_moment_at_a_step_and_in_a_save(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(kills, "STEPS_A_KILL", 20)
         holds(kills.killed(place, 3), 3)
 
     def test_stopped(self, place: Place) -> None:

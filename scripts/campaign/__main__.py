@@ -34,16 +34,16 @@ def hazards(number: int, *, short: bool) -> list[Hazard]:
         lambda place: kills.killed(place, 3 if short else number),
         kills.killed_at_first,
         lambda place: kills.stopped(place, signal.SIGTERM, times(10)),
-        lambda place: kills.stopped(place, signal.SIGINT, times(4)),
+        lambda place: kills.stopped(place, signal.SIGINT, times(3)),
         lambda place: kills.stopped_early(place, signal.SIGTERM, times(3)),
         lambda place: kills.stopped_early(place, signal.SIGINT, times(3)),
-        lambda place: disk.full_disk(place, times(8)),
+        lambda place: disk.full_disk(place, times(7)),
         lambda place: disk.file_limit(place, times(3)),
         lambda place: damage.damaged_read(place, times(80)),
         lambda place: damage.damaged_programs(place, times(3)),
         lambda place: damage.damaged_cache(place, 1),
-        lambda place: data.lost_pictures(place, times(4)),
-        lambda place: data.poisoned(place, times(3)),
+        lambda place: data.lost_pictures(place, times(3)),
+        lambda place: data.poisoned(place, times(2)),
         lambda place: data.all_poisoned(place, 1),
     ]
 
@@ -75,7 +75,7 @@ its own: a traceback, or what a library has to say, fails the row.
 
 {table(list(HEADS), [row.cells() for row in found])}
 
-- Where SIGKILL struck "saving", the temporary folder of an unfinished checkpoint was left behind:
+- Where SIGKILL struck "saving", a temporary folder of this start's own checkpoint was left behind:
   it was in the middle of a save for certain. "Training" holds steps, evaluations and what follows
   a save.
 - Damage "in what is not read" leaves the same bits: files that Orbax writes and never reads, and

@@ -9,7 +9,7 @@ from scripts.campaign.compare import last_step, saved, unfinished
 from scripts.campaign.programs import Place, Program
 from scripts.campaign.rows import Row
 
-STEPS_A_KILL = 40
+STEPS_A_KILL = 30
 """A run that is killed n times is so many times n long: it must not end before."""
 
 
@@ -108,8 +108,7 @@ def _further_step(place: Place, program: Program) -> None:
 
 def _in_a_save(place: Place, program: Program) -> None:
     _step(program, 1)
-    names = {path.name for path in unfinished(program.run)}  # what earlier kills left
-    program.until(lambda: bool({path.name for path in unfinished(program.run)} - names))
+    program.until(program.saves)
     # Within its first milliseconds, or anywhere in it: it takes some tenths of a second.
     time.sleep(place.random.uniform(0, place.random.choice((0.01, 0.3))))
 

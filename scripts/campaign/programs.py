@@ -1,5 +1,6 @@
 """Small runs as programs of their own: started, watched from outside, compared."""
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -70,6 +71,7 @@ class Program:
     run: Path
     process: "subprocess.Popen[bytes]"
     err: Path
+    begun: float = dataclasses.field(default_factory=time.time)
 
     @property
     def said(self) -> str:
@@ -108,7 +110,15 @@ class Program:
         said = self.said
         if "\nstep " not in f"\n{said}":
             return "before the first step" if "Training " in said else "starting"
-        return "saving" if unfinished(self.run) else "training"
+        return "saving" if self.saves() else "training"
+
+    def saves(self) -> bool:
+        """Whether a save is under way, or was when it ended: of earlier ones some may be left."""
+        for path in unfinished(self.run):
+            with contextlib.suppress(OSError):  # it was finished in this moment
+                if path.stat().st_ctime > self.begun:
+                    return True
+        return False
 
     def complaints(self, status: int, *words: str) -> list[str]:
         """What is wrong with how it ended.
