@@ -20,6 +20,7 @@ from scripts.campaign.programs import Place
 from scripts.campaign.rows import HEADS, Row
 from slots.conditions import table
 from slots.provenance import commit, machine
+from slots.training import RunError
 
 Hazard = Callable[[Place], Row]
 
@@ -52,7 +53,10 @@ def rows(place: Place, wanted: list[Hazard]) -> Iterator[Row]:
     """Of each hazard as it is done."""
     for hazard in wanted:
         begun = time.monotonic()
-        row = hazard(place)
+        try:
+            row = hazard(place)
+        except (RunError, OSError) as error:  # what the others found is not lost
+            row = Row("a hazard that could not be tried", wrong=[str(error)])
         state = "FAIL" if row.wrong else "ok"
         print(
             f"{state:<5} {' | '.join(row.cells())} ({time.monotonic() - begun:.0f} s)", flush=True

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -49,17 +50,9 @@ SMALL = (
 
 _SECONDS = 900
 """Whatever takes longer hangs."""
-_KNOWN = (
-    "Training ",
-    "Going on from step ",
-    "step ",
-    "slots: ",
-    "Checkpoint ",
-    "The kept program ",
-    "Slots got the same verdict ",
-    "The run is in ",
-    "What to try next:",
-    "  ",
+_KNOWN = re.compile(
+    "Training |Going on from step |step |slots: |Checkpoint |The kept program |The run is in "
+    r"|What to try next:|  |Slots got the same verdict |\d+ steps so far were not finite "
 )
 """How lines begin that a program may write to stderr; all others are noise."""
 
@@ -132,7 +125,7 @@ class Program:
         told = [line for line in lines if line.startswith("slots: ")]
         if ended != status:
             found.append(f"exit status {ended} in place of {status}: {_last(lines)}")
-        noise = [line for line in lines if line and not line.startswith(_KNOWN)]
+        noise = [line for line in lines if line and not _KNOWN.match(line)]
         if noise:
             found.append(f"it also said: {noise[0]}")
         if words and len(told) != 1:

@@ -97,7 +97,7 @@ def _mute_leftovers() -> None:
 
     logging.getLogger("asyncio").addFilter(worth_saying)
     logging.getLogger("absl").addFilter(lambda record: "orbax" not in Path(record.pathname).parts)
-    names = r"coroutine '(Store\.|\w*serialize|\w*metadata).*' was never awaited"
+    names = r"coroutine '(_|async_|Store\.).*' was never awaited"
     warnings.filterwarnings("ignore", names, RuntimeWarning)
 
 
