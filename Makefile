@@ -13,7 +13,7 @@ TORCH ?= torch==2.13.0
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 RUN ?= runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: demo test test-all lint bench notebooks lock clean
+.PHONY: demo test test-all lint bench lock clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/.core: pyproject.toml constraints.txt

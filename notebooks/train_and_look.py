@@ -26,6 +26,7 @@ import tempfile
 import slots
 from slots import presets, visualize
 from slots.config import override
+from slots.report import gallery
 
 # %matplotlib inline
 logging.getLogger("slots").setLevel(logging.WARNING)
@@ -88,3 +89,12 @@ visualize.slot_parts(batch.pixels, run.model.to_image(drawn.parts), drawn.masks,
 # %%
 attention = prediction.grouping.diagnostics["attention_per_iteration"]
 visualize.attention_iterations(batch.pixels[0], attention[0], grid=prediction.tokens.grid)
+
+# %% [markdown]
+# ## Take scenes apart
+# Move over a picture to see whose pixels they are; choose a slot to see its attention in every
+# iteration, switch it off, or pick it and swap it with one of another scene. The picture is mixed anew
+# from what the slots drew. `slots show RUN --html` writes the same into a page, with scores and curves.
+
+# %%
+gallery(run, count=2)

@@ -3,8 +3,8 @@
     python scripts/scaling.py --out docs/results/scaling.md
 
 Nothing is run: training steps are compiled for as many simulated CPU devices, and what one device
-computes and exchanges is counted in the compiled program. The model knows the counts of one device
-at two batch sizes and the number of parameters, no more.
+computes and exchanges is counted in the compiled program. The model knows what one device computes
+at two small batch sizes and what two devices exchange, no more.
 """
 
 import argparse
@@ -66,9 +66,11 @@ def compiled_counts(preset: str, devices: int, batch: int, settings: Sequence[st
         config.mesh,
     )
     place = batch_sharding(trainer.mesh)
-    pictures = Batch(
-        image=jax.ShapeDtypeStruct((batch, *shape), jnp.uint8, sharding=place),
-        index=jax.ShapeDtypeStruct((batch,), jnp.int32, sharding=place),
+    pictures = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+        jax.eval_shape(
+            lambda: Batch(image=jnp.zeros((batch, *shape), jnp.uint8), index=jnp.arange(batch))
+        ),
     )
     compiled = trainer.step().lower(trainer.abstract_state(), pictures).compile()
     return Counts(compiled.cost_analysis()["flops"], exchanged_bytes(compiled.as_text()))
@@ -95,14 +97,14 @@ def rows(preset: str, devices: Sequence[int]) -> list[list[str]]:
     small, large = (compiled_counts(preset, 1, size) for size in (4, 8))
     each = (large.flops - small.flops) / 4
     fixed = small.flops - 4 * each
-    gradients = 4 * parameters(preset)
+    two = compiled_counts(preset, 2, BATCH).exchanged
     found = []
     for count in devices:
         begun = time.perf_counter()
         counts = compiled_counts(preset, count, BATCH)
         seconds = time.perf_counter() - begun
         flops = fixed + each * BATCH / count
-        exchanged = gradients if count > 1 else 0
+        exchanged = two if count > 1 else 0
         found.append(
             [
                 f"`{preset}`",
@@ -111,6 +113,7 @@ def rows(preset: str, devices: Sequence[int]) -> list[list[str]]:
                 f"{flops / 1e9:.3f}",
                 f"{counts.exchanged / 2**20:.3f}",
                 f"{exchanged / 2**20:.3f}",
+                f"{4 * parameters(preset) / 2**20:.3f}",
             ]
         )
         print(*found[-1], f"{seconds:.0f} s", flush=True)
@@ -126,6 +129,7 @@ def main() -> None:
     jax.config.update("jax_num_cpu_devices", max(options.devices))
     found = [row for preset in options.presets for row in rows(preset, options.devices)]
     heads = ["preset", "devices", "GFLOP", "as modelled", "MiB exchanged", "as modelled"]
+    heads.append("MiB of parameters")
     text = table(heads, found)
     print(text)
     if options.out:

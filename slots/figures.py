@@ -14,8 +14,9 @@ from slots.files import writing
 from slots.models import ImageModel, SetPrediction
 from slots.runs import Run, read_config
 from slots.training import read_records
+from slots.types import Batch, Prediction
 
-_HEALTH = ("entropy", "effective_slots", "duplicate_rate", "dead_rate", "position_score")
+HEALTH = ("entropy", "effective_slots", "duplicate_rate", "dead_rate", "position_score")
 _SCORES = (
     "fg_ari",
     "ari",
@@ -28,7 +29,7 @@ _SCORES = (
     "hmc",
     "mse_mean",
 )
-_CURVES = ("loss", *_SCORES, "grad_norm", "learning_rate")
+CURVES = ("loss", *_SCORES, "grad_norm", "learning_rate")
 
 
 def write_figures(run: Run, count: int = 8) -> list[Path]:
@@ -46,18 +47,13 @@ def write_figures(run: Run, count: int = 8) -> list[Path]:
     """
     run = run.member(0)
     config = run.experiment.config
-    dataset = run.experiment.dataset
-    split = config.eval.split
-    count = min(count, dataset.size(split) or count)
-    batch = next(dataset.held_out(split, count, count))
-    prediction = run.predict(batch.image, seed=config.eval.seed)
-    images, model = batch.pixels, run.model
+    batch, prediction, background = seen(run, count)
     grouping, drawn = prediction.grouping, prediction.reconstruction
+    images, model = batch.pixels, run.model
     attention = grouping.diagnostics.get("attention_per_iteration", grouping.attention[:, None])
     frames = grouping.slots.frames
     figures = {}
     if drawn is not None:
-        background = -1 if drawn.masks.shape[1] > grouping.attention.shape[1] else None
         figures["reconstructions"] = visualize.reconstruction_grid(
             images,
             model.to_image(drawn.output),
@@ -97,7 +93,7 @@ def write_figures(run: Run, count: int = 8) -> list[Path]:
     )
     records = read_records(run.folder / "metrics.jsonl")
     told = _measured_by(run, records)
-    wanted = {"curves": _CURVES, "health": [f"health/{name}" for name in _HEALTH]}
+    wanted = {"curves": CURVES, "health": [f"health/{name}" for name in HEALTH]}
     for title, curves in wanted.items():
         names = [name for name in curves if any(name in record for record in records)]
         if names:
@@ -111,6 +107,22 @@ def write_figures(run: Run, count: int = 8) -> list[Path]:
             figure.savefig(path, dpi=120)
         paths.append(path)
     return paths
+
+
+def seen(run: Run, count: int) -> tuple[Batch, Prediction, int | None]:
+    """What is drawn of a run: scenes, what it makes of them, and which component is no slot.
+
+    Args:
+        run: of one member.
+        count: of scenes, the first of the evaluation split; fewer where it holds fewer.
+    """
+    config, dataset = run.experiment.config.eval, run.experiment.dataset
+    count = min(count, dataset.size(config.split) or count)
+    batch = next(dataset.held_out(config.split, count, count))
+    prediction = run.predict(batch.image, seed=config.seed)
+    drawn, slots = prediction.reconstruction, prediction.grouping.attention.shape[1]
+    background = -1 if drawn is not None and drawn.masks.shape[1] > slots else None
+    return batch, prediction, background
 
 
 def write_scenes(dataset: Dataset, split: str, count: int, path: Path) -> list[str]:

@@ -141,6 +141,9 @@ class Reconstruction:
     """Sums to 1 over M at each place."""
     parts: Float[Array, "b m h w c"] | None = None
     """What each component draws alone, before mixing."""
+    alphas: Float[Array, "b m h w"] | None = None
+    """Logits of the masks, a component's from itself alone, so that components of any scenes can be
+    mixed anew: Σ softmax(alphas) ⊙ parts. None where a decoder mixes otherwise."""
 
 
 @noun

@@ -86,6 +86,7 @@ class TestTrain:
             "figures",
             "metrics.jsonl",
             "parameters.txt",
+            "report.html",
             "tensorboard",
             "versions.json",
         }
@@ -632,6 +633,9 @@ class TestRunFolders:
         says(refusal("eval", run, "count=3"), "eval.count")
         says(refusal("show", run, "count=none"), "count='none'", "positive number")
         says(refusal("show", run, "--json"), "'--json'")
+        says(refusal("show", run, "other"), "'other'", "side by side", "--html")
+        says(refusal("show", run, "other", "third", "--html"), "'third'", "two runs")
+        says(refusal("show", run, "nowhere", "--html"), "nowhere is no run folder")
 
     def test_with_only_damaged_checkpoints(self, copy: Path, refusal: Callable[..., str]) -> None:
         for file in (copy / "checkpoints").glob("*/arrays/**/*"):

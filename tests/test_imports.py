@@ -25,7 +25,7 @@ LAYERS = (
     {"experiment"},
     {"presets", "runs"},
     {"figures", "conditions", "rescoring", "scores"},
-    {"reproduce", "sweep", "selftest"},
+    {"reproduce", "report", "sweep", "selftest"},
     {"cli"},
     {"__init__"},
     {"__main__"},

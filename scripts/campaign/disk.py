@@ -113,7 +113,15 @@ def file_limit(place: Place, times: int) -> Row:
 def what_failed(program: Program) -> str:
     """Which kind of file could not be written, by what it said."""
     told = [line for line in program.said.splitlines() if line.startswith("slots: ")]
-    names = ("checkpoint", "metrics.jsonl", "config.json", "tensorboard", "figures", "evaluations")
+    names = (
+        "checkpoint",
+        "metrics.jsonl",
+        "config.json",
+        "tensorboard",
+        "figures",
+        "report",
+        "evaluations",
+    )
     found = [name for name in names if told and re.search(name, told[-1], re.IGNORECASE)]
     return found[0] if found else "elsewhere"
 

@@ -16,6 +16,7 @@ USAGE = """slots: object-centric learning in JAX
   slots score FILE.npz ... [protocol=ID] [truth=FILE.npz]   score masks from any model
   slots probe RUN [key=value ...]      what slots tell of their objects' properties
   slots show RUN [key=value ...]       write its figures to RUN/figures
+  slots show RUN [OTHER] --html        write RUN/report.html, or two runs side by side
   slots reproduce [ROW] [--full] [out=DIR] [key=value ...]   run a paper's row; no ROW lists them
   slots sweep CONFIG out=DIR [key=a key=b ...] [list=FILE] [by=METRIC] [--slurm]   train a grid
   slots sweep DIR [task=I]             go on with a sweep, or with one point of it

@@ -34,13 +34,15 @@ def train(words: list[str]) -> int:
         print(f"Training {config.name} in {folder}", file=sys.stderr)
     trained = runs.train(config, folder)
     from slots.figures import write_figures
+    from slots.report import write_report
 
     if not is_first():
         return 0
     write_figures(trained)
+    report = write_report(trained)
     slots = program()
     print(
-        f"\nThe run is in {folder}: look at {folder}/figures\n"
+        f"\nThe run is in {folder}: look at {report} and {folder}/figures\n"
         f"What to try next:\n"
         f"  {slots} eval {folder} --json\n"
         f"  {slots} show {folder} count=12\n"
@@ -148,7 +150,18 @@ def reproduce(words: list[str]) -> int:
 def show(words: list[str]) -> int:
     """`slots show`."""
     from slots.figures import write_figures
+    from slots.report import write_report
 
-    run, _, count = restore(words)
-    show_lines(map(str, write_figures(run, count=number(count, "count", 8))))
+    named = [word for word in words if "=" not in word and not word.startswith("-")]
+    if named[1:] and "--html" not in words:
+        raise ConfigError(f"{named[1]!r}: two runs side by side are shown with --html.")
+    if named[2:]:
+        raise ConfigError(f"{named[2]!r}: no more than two runs are shown side by side.")
+    rest = [word for word in words if word not in named]
+    run, given, count = restore([*named[:1], *rest], ["--html"])
+    if "--html" not in given:
+        show_lines(map(str, write_figures(run, count=number(count, "count", 8))))
+        return 0
+    other = restore([named[1], *rest], ["--html"])[0] if named[1:] else None
+    print(write_report(run, other, count=number(count, "count", 6)))
     return 0

@@ -107,5 +107,8 @@ class Mixture(nnx.Module):
             output = output + weights[:, -1] * color[:, 0]
             parts = jnp.concatenate([parts, jnp.broadcast_to(color, parts[:, :1].shape)], axis=1)
         return Reconstruction(
-            output=arrange(output), masks=arrange(masks)[..., 0], parts=arrange(parts)
+            output=arrange(output),
+            masks=arrange(masks)[..., 0],
+            parts=arrange(parts),
+            alphas=arrange(logits[..., None])[..., 0],
         )

@@ -57,7 +57,8 @@ def measured_by(record: Mapping[str, Any], seeds: Sequence[int]) -> str:
 
     Records of runs from before protocols stood in them name none.
     """
-    counts = [v["count"] for v in record.values() if isinstance(v, Mapping) and "count" in v]
+    told = (v.get("count") for v in record.values() if isinstance(v, Mapping))
+    counts = [count for count in told if isinstance(count, int)]
     by = f"protocol {record['protocol']}, " if "protocol" in record else ""
     return f"{by}n = {max(counts, default=0):,}, seeds {', '.join(map(str, seeds))}"
 

@@ -57,7 +57,7 @@ def check_data(experiment: Experiment) -> Outcome:
     """Shards of batches, as many processes read them, are the batches that one reads."""
     trainer = experiment.trainer
     size, dataset = trainer.train.batch_size, trainer.dataset
-    counts = [count for count in (1, 2, 4, 8, 16) if size % count == 0]
+    counts = [count for count in (1, 2, 4) if size % count == 0]  # some compile for each shard
     for start in (0, 3):
         whole = jax.device_get(next(dataset.train(size, start=start)))
         for count in counts:

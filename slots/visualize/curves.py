@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 
 _SPREADS = ("seeds_std", "std", "stderr")
 """What a band shows, the first that is there."""
+_COLORS, _LINES = slot_colors(7)[[4, 5, 2, 6]], ("-", "--", "-.", ":")
 _DENSE = 100
 """Curves of more points than this are drawn pale, with their moving average over them."""
 
 
 def training_curves(
-    records: Sequence[Mapping[str, Any]],
+    records: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Mapping[str, Any]]],
     names: Sequence[str] | None = None,
     *,
     caption: str = "",
@@ -33,7 +34,8 @@ def training_curves(
     passed over.
 
     Args:
-        records: each with an integer `step`, as the lines of a run's `metrics.jsonl`.
+        records: each with an integer `step`, as the lines of a run's `metrics.jsonl`; of several
+            runs by their names, which stand in a legend.
         names: quantities to draw, in order. None: all, losses first and learning rates last.
         caption: a line under the panels, such as what scores were measured by.
 
@@ -42,12 +44,17 @@ def training_curves(
     """
     from matplotlib.figure import Figure
 
-    curves = _curves(records)
+    runs = records if isinstance(records, Mapping) else {"": records}
+    curves: dict[str, dict[str, np.ndarray]] = {}
+    for run, own in runs.items():
+        for name, points in _curves(own).items():
+            curves.setdefault(name, {})[run] = np.array(points, float)
     if names is None:
         names = sorted(curves, key=lambda name: 2 * _is_rate(name) - ("loss" in name))
     for name in names:
         if name not in curves:
             raise ValueError(f"no record has {name!r}; they have {', '.join(curves)}.")
+    styles = {run: (_COLORS[i % 4], _LINES[i % 4]) for i, run in enumerate(runs)}
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
     with plain_style():
@@ -56,7 +63,7 @@ def training_curves(
         axes = figure.subplots(rows, columns, squeeze=False)
         for i, cell in enumerate(axes.flat):
             if i < len(names):
-                _draw(cell, names[i], np.array(curves[names[i]], float))
+                _draw(cell, names[i], curves[names[i]], styles)
             else:
                 cell.remove()
         for i in range(columns):
@@ -105,36 +112,59 @@ def _points(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, tuple
             yield name, (float(number), 0.0)
 
 
-def _number(value: float | None) -> float:
+def _number(value: Any) -> float:
     """JSON has no NaN: what is undefined stands as null, and leaves a gap in the curve."""
-    return float("nan") if value is None else float(value)
+    return float(value) if isinstance(value, int | float) else float("nan")
 
 
-def _draw(axes: "matplotlib.axes.Axes", name: str, points: np.ndarray) -> None:
-    """One panel; `points` [n, 3] hold step, mean and spread."""
+def _draw(
+    axes: "matplotlib.axes.Axes",
+    name: str,
+    runs: Mapping[str, np.ndarray],
+    styles: Mapping[str, tuple[Any, str]],
+) -> None:
+    """One panel; each run's points [n, 3] hold step, mean and spread."""
     from matplotlib.ticker import MaxNLocator
 
-    steps, means, spreads = points[np.argsort(points[:, 0], kind="stable")].T
-    means = np.where(np.isfinite(means), means, np.nan)
-    spreads = np.where(np.isfinite(spreads), spreads, 0.0)
-    color = slot_colors(5)[4]
+    means = np.concatenate([points[:, 1] for points in runs.values()])
     positive = means[np.isfinite(means)] > 0
-    if "loss" in name and positive.size and positive.all():
+    logarithmic = bool("loss" in name and positive.size and positive.all())
+    if logarithmic:
         axes.set_yscale("log")
-        # A band that reaches zero would stretch a logarithmic axis without end.
-        spreads = np.minimum(spreads, 0.9 * np.where(np.isfinite(means), means, 1.0))
-    if spreads.any():
-        axes.fill_between(steps, means - spreads, means + spreads, color=color, alpha=0.2, lw=0)
-    dense = len(steps) > _DENSE
-    marker = "o" if len(steps) <= 20 else ""
-    axes.plot(steps, means, color=color, lw=1.3, alpha=0.3 if dense else 1, marker=marker, ms=3)
-    if dense:
-        axes.plot(steps, _moving_average(means, len(steps) // 40), color=color, lw=1.5)
+    for run, points in runs.items():
+        _draw_run(axes, run, points, *styles[run], logarithmic=logarithmic)
+    if "" not in runs:
+        axes.legend(fontsize=7, frameon=False)
     axes.set_title(name.replace("_", " "), size=10, color=TEXT)
     axes.grid(color="#e6e6e6", lw=0.6)
     axes.tick_params(labelsize=8, colors=TEXT)
     axes.spines[["top", "right"]].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(5))
+
+
+def _draw_run(
+    axes: "matplotlib.axes.Axes",
+    run: str,
+    points: np.ndarray,
+    color: Any,
+    line: str,
+    *,
+    logarithmic: bool,
+) -> None:
+    steps, means, spreads = points[np.argsort(points[:, 0], kind="stable")].T
+    means = np.where(np.isfinite(means), means, np.nan)
+    spreads = np.where(np.isfinite(spreads), spreads, 0.0)
+    if logarithmic:
+        # A band that reaches zero would stretch a logarithmic axis without end.
+        spreads = np.minimum(spreads, 0.9 * np.where(np.isfinite(means), means, 1.0))
+    if spreads.any():
+        axes.fill_between(steps, means - spreads, means + spreads, color=color, alpha=0.2, lw=0)
+    dense = len(steps) > _DENSE
+    style = {"color": color, "ls": line, "marker": "o" if len(steps) <= 20 else "", "ms": 3}
+    axes.plot(steps, means, lw=1.3, alpha=0.3 if dense else 1, label="" if dense else run, **style)
+    if dense:
+        average = _moving_average(means, len(steps) // 40)
+        axes.plot(steps, average, lw=1.5, label=run, **style)
 
 
 def _moving_average(values: np.ndarray, half: int) -> np.ndarray:

@@ -3,23 +3,21 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from slots.visualize.arrays import (
     Array,
     check_axes,
-    resize_labels,
     to_labels,
     to_masks,
     to_rgb,
 )
 from slots.visualize.canvas import caption, draw, frame, image_grid, legend, plain_style
-from slots.visualize.colors import hex_colors, tint
+from slots.visualize.colors import tint
+from slots.visualize.components import like_slots, named_components, owner_labels
 
 if TYPE_CHECKING:
     import matplotlib.figure
-
-_BACKGROUND = "#777777"
 
 
 def segmentation_overlay(
@@ -91,8 +89,8 @@ def reconstruction_grid(
     pictures = to_rgb("images", images, "scenes H W C")
     drawn = to_rgb("reconstructions", reconstructions, "{} {} {} C".format(*pictures.shape))
     weights = to_masks("masks", masks, f"{len(pictures)} M h w")
-    names, colors = _components(weights.shape[1], background)
-    owners = _owners(weights, background)
+    names, colors = named_components(weights.shape[1], background)
+    own = owner_labels(weights, background)
     error = np.abs(pictures - drawn).mean(axis=-1)
     largest = float(np.nan_to_num(error).max()) or 1.0
     titles = ["input", "reconstruction", "predicted masks", f"error (white = {largest:.2g})"]
@@ -107,9 +105,9 @@ def reconstruction_grid(
             cells = iter(row)
             draw(next(cells), pictures[i])
             if truth is not None:
-                draw(next(cells), tint(pictures[i], _like_slots(truth[i], owners[i])))
+                draw(next(cells), tint(pictures[i], like_slots(truth[i], own[i])))
             draw(next(cells), drawn[i])
-            draw(next(cells), tint(pictures[i], owners[i]))
+            draw(next(cells), tint(pictures[i], own[i]))
             cell = next(cells)
             cell.imshow(error[i], cmap="gray", vmin=0, vmax=largest, aspect="auto")
             frame(cell)
@@ -140,7 +138,7 @@ def slot_parts(
     drawn = to_rgb("parts", parts, shape)
     scenes, count, height, width = drawn.shape[:4]
     weights = to_masks("masks", masks, f"{scenes} {count} {height} {width}")[..., None]
-    names, colors = _components(count, background)
+    names, colors = named_components(count, background)
     titles = ["scene"] if pictures is None else ["input", "reconstruction"]
     board = _checkerboard(height, width)
     with plain_style():
@@ -165,38 +163,6 @@ def slot_parts(
 
 def _aspect(pictures: Float[np.ndarray, "b h w 3"]) -> float:
     return pictures.shape[1] / pictures.shape[2]
-
-
-def _components(count: int, background: int | None) -> tuple[list[str], list[str]]:
-    """Name and colour of every component."""
-    names, colors = [f"slot {k}" for k in range(count)], hex_colors(count)
-    if background is not None:
-        if not -count <= background < count:
-            raise ValueError(f"`background`={background} is none of the {count} components.")
-        names[background], colors[background] = "background", _BACKGROUND
-    return names, colors
-
-
-def _owners(masks: Float[np.ndarray, "b m h w"], background: int | None) -> np.ndarray:
-    """Label k + 1 where component k is the largest, 0 where the background is [b, h, w]."""
-    labels = np.arange(1, masks.shape[1] + 1)
-    if background is not None:
-        labels[background] = 0
-    return labels[masks.argmax(axis=1)]
-
-
-def _like_slots(truth: Int[np.ndarray, "h w"], owners: Int[np.ndarray, "hs ws"]) -> np.ndarray:
-    """The true label map with the labels of the slots that cover its objects."""
-    owners = resize_labels(owners, truth.shape)
-    overlap = np.zeros((truth.max() + 1, max(owners.max(), truth.max()) + 1), int)
-    np.add.at(overlap, (truth, owners), 1)
-    renamed = np.zeros(len(overlap), int)
-    overlap[0], overlap[:, 0] = -1, -1
-    while (overlap >= 0).any():
-        label, slot = np.unravel_index(overlap.argmax(), overlap.shape)
-        renamed[label] = slot
-        overlap[label], overlap[:, slot] = -1, -1
-    return renamed[truth]
 
 
 def _checkerboard(height: int, width: int) -> Float[np.ndarray, "h w 1"]:

@@ -59,6 +59,19 @@ def test_masks_sum_to_one_and_mix_the_parts(config, background):
 
 
 @every
+@pytest.mark.parametrize("background", [False, True])
+def test_parts_of_two_scenes_mix_as_their_slots_do(config, background):
+    decoder, given = make(config, background=background), vectors()
+    apart = draw(decoder, Slots(vectors=given))
+    swapped = draw(decoder, Slots(vectors=given.at[0, 1].set(given[1, 2])))
+    alphas, parts = apart.alphas.at[0, 1].set(apart.alphas[1, 2]), apart.parts
+    parts = parts.at[0, 1].set(parts[1, 2])
+    mixed = (jax.nn.softmax(alphas, 1)[..., None] * parts).sum(1)
+    assert_allclose(swapped.output[0], mixed[0], atol=1e-5)
+    assert np.abs(swapped.output[0] - apart.output[0]).max() > 0.01
+
+
+@every
 def test_background_is_one_more_logit_in_the_softmax(config):
     decoder = make(config, background=True)
     slots = Slots(vectors=vectors())

@@ -90,6 +90,11 @@ class TestPair:
             [r["loss"] for r in theirs if r["kind"] == "train"],
             rtol=1e-5,
         )
+        (own,), (alone,) = ([r for r in found if r["kind"] == "val"] for found in (ours, theirs))
+        assert set(own) == set(alone)
+        for name in ("fg_ari", "mbo", "mse_mean"):
+            assert own[name]["count"] == alone[name]["count"]
+            assert own[name]["mean"] == pytest.approx(alone[name]["mean"], rel=1e-4)
 
     def test_writes_every_record_once(self, pair: Path) -> None:
         records = read_records(pair / "metrics.jsonl")

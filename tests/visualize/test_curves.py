@@ -43,6 +43,18 @@ class TestCurves:
         figure = visualize.training_curves(records, names=["b"])
         assert [axes.get_title() for axes in figure.axes] == ["b"]
 
+    def test_several_runs_are_told_apart_without_colour(self) -> None:
+        runs = {
+            "one": [{"step": s, "loss": 1.0 + s} for s in range(3)],
+            "other": [{"step": s, "loss": 2.0 + s, "b": 1.0} for s in range(200)],
+        }
+        loss, b = visualize.training_curves(runs, ["loss", "b"]).axes
+        styles = {line.get_label(): line.get_linestyle() for line in loss.lines}
+        assert (styles["one"], styles["other"]) == ("-", "--")
+        assert [text.get_text() for text in loss.get_legend().get_texts()] == ["one", "other"]
+        assert [text.get_text() for text in b.get_legend().get_texts()] == ["other"]
+        assert loss.get_yscale() == "log"
+
     @pytest.mark.parametrize(
         ("records", "names", "message"),
         [
