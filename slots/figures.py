@@ -10,6 +10,7 @@ from slots import visualize
 from slots.data import Dataset
 from slots.evaluation import hits
 from slots.evaluation.evaluation import measured_by
+from slots.files import writing
 from slots.models import ImageModel, SetPrediction
 from slots.runs import Run, read_config
 from slots.training import read_records
@@ -103,7 +104,8 @@ def write_figures(run: Run, count: int = 8) -> list[Path]:
     paths = []
     for name, figure in figures.items():
         path = folder / f"{name}.png"
-        figure.savefig(path, dpi=120)
+        with writing(path):
+            figure.savefig(path, dpi=120)
         paths.append(path)
     return paths
 
@@ -148,7 +150,8 @@ def write_scenes(dataset: Dataset, split: str, count: int, path: Path) -> list[s
         pictures=labels is not None,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    with writing(path):
+        figure.savefig(path, dpi=120)
     found = ["without label maps" if labels is None else f"labels up to {dataset.max_objects}"]
     if labels is not None and labels.shape[1:] != dataset.image_shape[:2]:
         found.append("label maps of {}×{}".format(*labels.shape[1:]))

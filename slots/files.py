@@ -1,8 +1,10 @@
 """Files that are written whole or not at all, and numbers that JSON has no word for."""
 
+import contextlib
+import errno
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,29 @@ def write_whole(path: Path, text: str) -> None:
     """Writes `text`, so that a kill leaves the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # others may write it, too
-    temporary.write_text(text)
-    temporary.replace(path)
+    try:
+        with writing(path):
+            temporary.write_text(text)
+            temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()  # a full disk needs the room
+        raise
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Says which file could not be written, which Python does not where the disk is full.
+
+    Raises:
+        OSError: with one sentence that names the file.
+    """
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = "the disk is full" if full else error.strerror or str(error)
+        raise OSError(f"{path} could not be written: {reason}.") from error
 
 
 def finite_or_none(value: Any) -> Any:

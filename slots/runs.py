@@ -27,7 +27,7 @@ from slots.evaluation import (
 )
 from slots.evaluation.scoring import Sizes
 from slots.experiment import Experiment, ExperimentConfig, build, parameter_table
-from slots.files import write_whole
+from slots.files import write_whole, writing
 from slots.models import Model, compose, dictionary, seen_codes
 from slots.processes import at_home, first_says, is_first, meet
 from slots.training import Checkpoints, Collapsed, MeshConfig, RunError, fit
@@ -344,7 +344,9 @@ def _check_folder(folder: Path, config: ExperimentConfig) -> None:
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"run={folder} is a file, not a folder.")
     if not (folder / "config.json").exists():
-        if folder.is_dir() and set(folder.iterdir()) - set(_collapsed(folder)):
+        # A kill while the settings are written leaves their temporary file, the first of a run.
+        own = {*_collapsed(folder), *folder.glob("config.json.*.tmp")}
+        if folder.is_dir() and set(folder.iterdir()) - own:
             raise ConfigError(f"run={folder} is not empty and not a run; choose another folder.")
         return
     saved = read_config(folder)
@@ -380,6 +382,7 @@ def save_values(folder: Path, name: str, result: Evaluation) -> None:
     if not is_first():
         return
     place = folder / "evaluations"
-    place.mkdir(exist_ok=True)
     arrays: dict[str, Any] = dict(result.per_example)
-    np.savez_compressed(place / f"{name}.npz", **arrays)
+    with writing(place / f"{name}.npz"):
+        place.mkdir(exist_ok=True)
+        np.savez_compressed(place / f"{name}.npz", **arrays)

@@ -509,6 +509,16 @@ class TestMistypedWords:
             main(["train", PRESET, "train.step=3", "--traceback"])
 
 
+def test_stopped_by_ctrl_c_at_once(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(words: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("slots.cli.listing.everything", interrupt)
+    status, out, err = cli("list")
+    assert (status, out) == (130, "")
+    assert err == "slots: Stopped by SIGINT at once; what was saved before is safe.\n"
+
+
 class TestShapes:
     @pytest.mark.parametrize(
         ("settings", "parts"),

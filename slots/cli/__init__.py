@@ -66,6 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, Interrupted):
             return error.code
         return leave(1) if joined() else 1
+    except KeyboardInterrupt:  # Ctrl-C where nothing is there to save yet, or a second time
+        print("slots: Stopped by SIGINT at once; what was saved before is safe.", file=sys.stderr)
+        return leave(130) if joined() else 130
 
 
 def _dispatch(command: str, words: list[str]) -> int:

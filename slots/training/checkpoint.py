@@ -7,10 +7,12 @@ import contextlib
 import dataclasses
 import functools
 import inspect
+import json
 import logging
 import math
 import shutil
 import sys
+import warnings
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -59,15 +61,22 @@ def _flat(state: PyTree) -> dict[str, Any]:
 def _reason(error: Exception) -> str:
     """The first line of what a library has to say, without its settings and full stop."""
     first = (str(error).splitlines() or [type(error).__name__])[0]
-    return first.split(" [tensorstore_spec")[0].rstrip(".")
+    first = first.split(" [tensorstore_spec")[0].split(". See full TensorStore details")[0]
+    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
+        first = f"a file that should hold JSON does not ({first})"
+    if isinstance(error, KeyError):  # Orbax looked for it in a file that is damaged
+        first = f"{first} is missing"
+    return first.rstrip(".")
 
 
 @functools.cache
 def _mute_leftovers() -> None:
     """Keeps off stderr what Orbax (0.12) leaves behind when one of several reads or writes fails.
 
-    It closes the event loop that the others report to and drops their coroutines; each would
-    complain for itself, from another thread and late, after we have said what is damaged.
+    What went wrong reaches us as an exception. Besides, each thread that it passes reports it with
+    a traceback of its own, ten pages for a full disk. The event loop that the others report to is
+    closed and their coroutines dropped; each would complain for itself, from another thread and
+    late, after we have said what is damaged or could not be written.
     """
     before = sys.unraisablehook
 
@@ -80,6 +89,16 @@ def _mute_leftovers() -> None:
             before(unraisable)
 
     sys.unraisablehook = hook
+
+    def worth_saying(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        own = "exception was never retrieved" in text and ("orbax" in text or "tensorstore" in text)
+        return not own
+
+    logging.getLogger("asyncio").addFilter(worth_saying)
+    logging.getLogger("absl").addFilter(lambda record: "orbax" not in Path(record.pathname).parts)
+    names = r"coroutine '(_|async_|Store\.).*' was never awaited"
+    warnings.filterwarnings("ignore", names, RuntimeWarning)
 
 
 def _records(arrays: dict[str, Any]) -> dict[str, list[Any]]:
@@ -188,7 +207,9 @@ class Checkpoints:
 
     def _failed(self, step: int | None, error: Exception) -> RunError:
         full = "RESOURCE_EXHAUSTED" in str(error) or "No space left" in str(error)
-        reason = "the disk is full" if full else _reason(error)
+        limited = "File too large" in str(error)
+        reason = "File too large" if limited else _reason(error)
+        reason = "the disk is full" if full else reason
         what = "A checkpoint" if step is None else f"The checkpoint of step {step}, or one before,"
         kept = [s for s in self.steps() if s != step]
         left = f"step {kept[0]} is kept" if kept else "no checkpoint was finished before it"

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from slots.config import ConfigError
-from slots.files import finite_or_none, write_whole
+from slots.files import finite_or_none, write_whole, writing
 from slots.processes import is_first, meet
 
 
@@ -65,6 +66,52 @@ def _is_verdict(found: Any) -> bool:
     )
 
 
+class _Events:
+    """A file of TensorBoard's events, written by whoever calls.
+
+    The writer that tensorboardX (2.6) brings has a thread for it: a full disk ends that thread with
+    a traceback, and the eleventh number after it waits for ever.
+    """
+
+    _SECONDS = 120
+    """Between two times that what was written is sure to be on disk."""
+
+    def __init__(self, folder: Path, step: int):
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+        from tensorboardX.record_writer import RecordWriter
+
+        self._event = Event
+        name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}"
+        self._path = folder / name
+        with writing(self._path):
+            folder.mkdir(exist_ok=True)
+            self._file = RecordWriter(str(self._path))
+        self._flushed = time.monotonic()
+        self._add(file_version="brain.Event:2")
+        if step:  # points that an earlier session wrote past the restored step are hidden
+            self._add(step=step + 1, session_log=SessionLog(status=SessionLog.START))
+
+    def write(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Numbers by the names of their curves."""
+        from tensorboardX.proto.summary_pb2 import Summary
+        from tensorboardX.summary import scalar
+
+        values = [value for name, x in numbers.items() for value in scalar(name, x).value]
+        self._add(step=step, summary=Summary(value=values))
+        if time.monotonic() - self._flushed > self._SECONDS:
+            with writing(self._path):
+                self._file.flush()
+            self._flushed = time.monotonic()
+
+    def _add(self, **fields: Any) -> None:
+        with writing(self._path):
+            self._file.write(self._event(wall_time=time.time(), **fields).SerializeToString())
+
+    def close(self) -> None:
+        with writing(self._path):
+            self._file.close()
+
+
 class MetricsLog:
     """Appends records to `metrics.jsonl` and TensorBoard.
 
@@ -73,20 +120,22 @@ class MetricsLog:
     """
 
     def __init__(self, folder: Path, config: LogConfig, *, step: int):
-        path = folder / "metrics.jsonl"
+        self._path = path = folder / "metrics.jsonl"
         kept = [r for r in read_records(path) if r.get("step", 0) <= step]
         self.evaluations = [r for r in kept if r["kind"] != "train"]
         meet("metrics read")
         self._file: TextIO | None = None
-        self._writer: Any = None
+        self._events: _Events | None = None
         if not is_first():
             return
         write_whole(path, "".join(json.dumps(r) + "\n" for r in kept))
         self._file = path.open("a")
         if config.tensorboard:
-            from tensorboardX import SummaryWriter
-
-            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step or None)
+            try:
+                self._events = _Events(folder / "tensorboard", step)
+            except OSError:
+                self._file.close()
+                raise
 
     def write(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
         """One record: step, kind (`train` or a split's name) and values.
@@ -100,10 +149,12 @@ class MetricsLog:
             self.evaluations.append(record)
         if self._file is None:
             return
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
-        if self._writer is None:
+        with writing(self._path):
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
+        if self._events is None:
             return
+        curves: dict[str, float] = {}
         for name, value in clean.items():
             numbers = {name: value}
             if isinstance(value, Mapping):
@@ -111,14 +162,18 @@ class MetricsLog:
                 numbers = {name: value.get("mean"), **{f"{name}/{i}": v for i, v in members}}
             for label, number in numbers.items():
                 if isinstance(number, int | float):
-                    self._writer.add_scalar(f"{kind}/{label}", number, step)
+                    curves[f"{kind}/{label}"] = number
+        self._events.write(step, curves)
 
     def close(self) -> None:
         """Flushes and closes the files."""
-        if self._file is not None:
-            self._file.close()
-        if self._writer is not None:
-            self._writer.close()
+        try:
+            if self._file is not None:
+                with writing(self._path):
+                    self._file.close()
+        finally:
+            if self._events is not None:
+                self._events.close()
 
 
 class Progress:

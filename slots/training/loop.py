@@ -2,11 +2,14 @@
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import math
 import os
+import re
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
@@ -109,28 +112,34 @@ def fit(
         Collapsed: slots stayed unhealthy, and `on_collapse` is not `say`.
     """
     checkpoints = Checkpoints(folder / "checkpoints", checkpoint)
-    state = None
-    if checkpoints.steps():
-        state, restored = checkpoints.restore(trainer.abstract_state())
-        log.info("Going on from step %s.", f"{restored:,}")
-    if state is None:
-        state = trainer.init()
-    session = _Session(
-        trainer,
-        folder,
-        checkpoints,
-        checkpoint,
-        logging_config,
-        evaluate,
-        evaluate_every,
-        on_collapse,
-    )
-    try:
+    with contextlib.ExitStack() as opened:
+        opened.callback(_close, checkpoints)
+        state = None
+        if checkpoints.steps():
+            state, restored = checkpoints.restore(trainer.abstract_state())
+            log.info("Going on from step %s.", f"{restored:,}")
+        if state is None:
+            state = trainer.init()
+        records = MetricsLog(folder, logging_config, step=updates(state))
+        opened.callback(records.close)
+        session = _Session(
+            trainer,
+            folder,
+            checkpoints,
+            checkpoint,
+            logging_config,
+            evaluate,
+            evaluate_every,
+            on_collapse,
+            records,
+        )
         return session.run(state)
-    finally:
-        session.records.close()
-        with contextlib.suppress(RunError):
-            checkpoints.close()
+
+
+def _close(checkpoints: Checkpoints) -> None:
+    """A save that fails now was reported, or training has ended with a clearer reason."""
+    with contextlib.suppress(RunError):
+        checkpoints.close()
 
 
 class _Session:
@@ -146,6 +155,7 @@ class _Session:
         evaluate: Evaluator,
         evaluate_every: int,
         on_collapse: OnCollapse,
+        records: MetricsLog,
     ):
         self.on_collapse = on_collapse
         self.trainer, self.folder = trainer, folder
@@ -153,12 +163,11 @@ class _Session:
         self.logging_config = logging_config
         self.evaluate, self.evaluate_every = evaluate, evaluate_every
         self.total = trainer.train.steps
-        self.records: MetricsLog
+        self.records = records
         self.progress: Progress
 
     def run(self, state: State) -> State:
         step, config = updates(state), self.trainer.train
-        self.records = MetricsLog(self.folder, self.logging_config, step=step)
         self.progress = Progress(self.total, config.batch_size * config.seeds, start=step)
         if step >= self.total:
             return state
@@ -282,3 +291,31 @@ def use_compilation_cache() -> None:
     folder = Path(os.environ.get("SLOTS_CACHE", default)) / "xla"
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    _replace_cut_programs(folder)
+
+
+_CUT = re.compile(r"Error (reading|writing) persistent compilation cache entry for '([^']+)': (.*)")
+
+
+@functools.cache
+def _replace_cut_programs(folder: Path) -> None:
+    """Removes kept programs that JAX warns of, and says so in one line in place of its warning.
+
+    JAX (0.10) writes them in place, so that a kill or a full disk cuts one short; it does not
+    replace what is there, so that every later process would warn and compile again. The warning
+    tells a program's name and not its file: all of the name go, and are compiled when asked for.
+    """
+    before = warnings.showwarning
+
+    def show(message: Warning | str, *others: Any, **named: Any) -> None:
+        found = _CUT.match(str(message))
+        if found is None:
+            return before(message, *others, **named)
+        for path in folder.glob(f"{found[2]}-*"):
+            path.unlink(missing_ok=True)
+        if found[1] == "reading":
+            log.info("The kept program %s was cut short and is compiled anew.", found[2])
+        else:
+            log.info("The compiled program %s could not be kept: %s", found[2], found[3])
+
+    warnings.showwarning = show

@@ -3,6 +3,8 @@
 import json
 import resource
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -337,6 +339,23 @@ class TestFullDisk:
         monkeypatch.setattr(checkpoints._manager, "save", fail)
         with pytest.raises(RunError, match="the disk is full; no checkpoint was finished before"):
             checkpoints.save(1, state(1))
+
+    def test_orbax_says_nothing_besides(self, folder: Path) -> None:
+        """It has a traceback for each of its threads."""
+        code = (
+            "import resource, jax; from slots.training import *; from pathlib import Path;"
+            f"c = Checkpoints(Path({str(folder)!r}), CheckpointConfig());"
+            "big = {f'x{i}': jax.random.normal(jax.random.key(i), (64, 64)) for i in range(8)};"
+            "_, hard = resource.getrlimit(resource.RLIMIT_FSIZE);"
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard));"
+            "c.save(1, big)\ntry:\n c.wait()\nexcept RunError as e:\n print(e)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.stdout.strip() == (
+            f"A checkpoint could not be saved in {folder}: File too large; "
+            "no checkpoint was finished before it."
+        )
+        assert done.stderr == ""
 
 
 def test_records_are_plain_json(opened: Opened, folder: Path) -> None:

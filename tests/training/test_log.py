@@ -1,13 +1,18 @@
 """What a run writes: records that resume cleanly, and a progress line."""
 
+import contextlib
 import json
+import resource
+import struct
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from slots.config import ConfigError
-from slots.files import finite_or_none
+from slots.files import finite_or_none, write_whole, writing
 from slots.training import LogConfig, read_records
 from slots.training.log import MetricsLog, Progress, clock
 
@@ -21,6 +26,17 @@ def write(folder: Path, *steps: int, start: int = 0) -> None:
     for step in steps:
         log.write(step, "train", {"loss": step / 2})
     log.close()
+
+
+def events(path: Path) -> Iterator[Any]:
+    """What TensorBoard finds in a file."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    data = path.read_bytes()
+    while data:
+        (size,) = struct.unpack("Q", data[:8])
+        yield Event.FromString(data[12 : 12 + size])
+        data = data[16 + size :]
 
 
 class TestRecords:
@@ -73,6 +89,13 @@ class TestRecords:
         assert b"train/ari" in data
         assert b"train/undefined" not in data
 
+    def test_past_the_restored_step_are_hidden_in_tensorboard(self, tmp_path: Path) -> None:
+        MetricsLog(tmp_path, LogConfig(), step=7).close()
+        (path,) = (tmp_path / "tensorboard").iterdir()
+        _, started = list(events(path))
+        assert started.step == 8
+        assert started.HasField("session_log")
+
     @pytest.mark.parametrize(("value", "wanted"), [(NAN, None), (float("inf"), None), (1.5, 1.5)])
     def test_undefined_numbers_become_null(self, value: float, wanted: float | None) -> None:
         assert finite_or_none(value) == wanted
@@ -124,6 +147,54 @@ class TestProgress:
     )
     def test_clock(self, seconds: float, text: str) -> None:
         assert clock(seconds) == text
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file may have more than 4096 bytes, which fails as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+class TestFullDisk:
+    def test_is_called_so_with_the_file(self) -> None:
+        with (
+            pytest.raises(OSError, match=r"^/dev/full could not be written: the disk is full\.$"),
+            writing(Path("/dev/full")),
+            Path("/dev/full").open("w") as file,
+        ):
+            file.write("text")
+
+    @pytest.mark.usefixtures("small_files")
+    def test_leaves_the_old_file_and_nothing_else(self, tmp_path: Path) -> None:
+        path = tmp_path / "config.json"
+        write_whole(path, "old")
+        with pytest.raises(OSError, match=r"config\.json could not be written: File too large\.$"):
+            write_whole(path, 5000 * "x")
+        assert path.read_text() == "old"
+        assert list(tmp_path.iterdir()) == [path]
+
+    @pytest.mark.usefixtures("small_files")
+    @pytest.mark.parametrize(("tensorboard", "name"), [(False, "metrics"), (True, "events.out")])
+    def test_records_and_curves_say_which_file(
+        self, tmp_path: Path, tensorboard: bool, name: str
+    ) -> None:
+        log = MetricsLog(tmp_path, LogConfig(tensorboard=tensorboard), step=0)
+
+        def fill() -> None:
+            for step in range(1000):
+                # Their names make curves' file the larger one.
+                long = {f"{'long' * 300}{i}": 0.5 for i in range(2)} if tensorboard else {}
+                log.write(step % 2, "train", {"loss": 0.5, **long})
+                if tensorboard:
+                    log._file.truncate(0)  # type: ignore[union-attr]
+
+        with pytest.raises(OSError, match=rf"{name}.* could not be written: File too large\.$"):
+            fill()
+        with contextlib.suppress(OSError):  # what could not be written can't be now
+            log.close()
 
 
 def test_senseless_settings_are_refused() -> None:

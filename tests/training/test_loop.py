@@ -356,6 +356,25 @@ def test_compiled_programs_are_kept(tmp_path: Path) -> None:
     assert any((tmp_path / "cache" / "xla").iterdir())
 
 
+def test_a_kept_program_that_was_cut_short_is_replaced(tmp_path: Path) -> None:
+    code = (
+        "import logging, jax, jax.numpy as jnp, slots.training as t; t.use_compilation_cache();"
+        "logging.getLogger('slots').setLevel('INFO'); logging.basicConfig(format='%(message)s');"
+        "jax.config.update('jax_persistent_cache_min_compile_time_secs', 0);"
+        "jax.jit(lambda x: jnp.sin(x) @ x)(jnp.ones((8, 8)))"
+    )
+    environment = os.environ | {"SLOTS_CACHE": str(tmp_path), "JAX_PLATFORMS": "cpu"}
+    words, told = [sys.executable, "-c", code], []
+    for _ in range(3):
+        ended = subprocess.run(words, env=environment, check=True, timeout=400, capture_output=True)
+        told.append(ended.stderr.decode())
+        if len(told) == 1:  # as a kill leaves it
+            (kept,) = (tmp_path / "xla").glob("jit__lambda-*-cache")
+            kept.write_bytes(kept.read_bytes()[:100])
+    again = "The kept program jit__lambda was cut short and is compiled anew.\n"
+    assert told == ["", again, ""]
+
+
 @pytest.mark.parametrize(
     "settings",
     [{"steps": 0}, {"batch_size": 0}, {"accumulate": 0}, {"seed": -1}, {"seed": 2**32}],
