@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import OVERRIDES, PRESET, quick_compiles
+from tiny import OVERRIDES, PRESET
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # `scripts` is no package of the distribution
@@ -32,9 +32,6 @@ needs_torch = pytest.mark.skipif(
 @pytest.fixture(autouse=True)
 def _children_start_here(monkeypatch):
     monkeypatch.chdir(ROOT)
-    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # they compile more than they run
-    with quick_compiles():
-        yield
 
 
 @pytest.mark.slow

@@ -26,7 +26,6 @@ from scripts.campaign.rows import Row  # noqa: E402
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """Runs without figures, whose programs compile fast."""
     made = Place(tmp_path_factory.mktemp("campaign"), steps=60, figures=False)
-    made.environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     made.undisturbed("undisturbed")  # first: the programs that it compiles are kept for the others
     return made
 
@@ -44,7 +43,7 @@ class TestShortVersion:
         holds(kills.killed(place, 3), 3)
 
     def test_stopped_and_saved(self, place: Place) -> None:
-        assert saved(place.half)[0] >= place.steps // 2  # which is checked where it is made
+        holds(kills.stopped(place, signal.SIGTERM, 1), 1)
 
     def test_files_that_may_not_grow(self, place: Place) -> None:
         holds(disk.file_limit(place, 1), 1)
@@ -59,7 +58,6 @@ class TestShortVersion:
         "hazard",
         [
             kills.killed_at_first,
-            functools.partial(kills.stopped, number=signal.SIGTERM, times=1),
             functools.partial(kills.stopped_early, number=signal.SIGINT, times=1),
             functools.partial(damage.damaged_programs, times=1),
             functools.partial(damage.damaged_cache, times=1),

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from tiny import OVERRIDES, PRESET, data_files, quick_compiles, trained, write_pictures
+from tiny import OVERRIDES, PRESET, data_files, trained, write_pictures
 
 from slots.cli import main
 from slots.cli.running import program
@@ -27,10 +27,9 @@ Cli = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _quick_compiles() -> Iterator[None]:
+def _silent_again() -> Iterator[None]:
     level = logging.getLogger("slots").level
-    with quick_compiles():
-        yield
+    yield
     logging.getLogger("slots").setLevel(level)  # the command line turns its reports on
 
 

@@ -27,7 +27,6 @@ def programs(tmp_path_factory):
 @pytest.mark.filterwarnings("ignore")  # Jupyter's own
 def test_notebook_runs(path, monkeypatch, programs):
     monkeypatch.setenv("SLOTS_SHORT", "1")
-    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # so short, compiling takes longer
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(programs))
     notebook = jupytext.read(path)
     client = nbclient.NotebookClient(

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny import DotsConfig, distance, dots, quick_compiles, same_bits
+from tiny import DotsConfig, distance, dots, same_bits
 
 import slots
 from slots.cli import main
@@ -31,8 +31,7 @@ def _dots() -> Iterator[None]:
     """Registers the dots, so that their runs can be saved and read."""
     DataConfig.kinds["dots"] = DotsConfig
     level = logging.getLogger("slots").level
-    with quick_compiles():
-        yield
+    yield
     logging.getLogger("slots").setLevel(level)
     del DataConfig.kinds["dots"]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import OVERRIDES, PRESET, quick_compiles
+from tiny import OVERRIDES, PRESET
 
 from slots import runs, sweep
 from slots.cli import main
@@ -130,14 +130,13 @@ class TestCommand:
         out = str(tmp_path / "out")
         grid = ["train.seed=0", "train.seed=1", f"out={out}"]
         small = [word for word in OVERRIDES if not word.startswith("train.steps")]
-        with quick_compiles():
-            assert main(["sweep", PRESET, *small, "train.steps=2", *grid]) == 0
-            text = capsys.readouterr().out
-            assert "2 of 2 points done, best by fg_ari." in text
-            assert (tmp_path / "out" / "table.md").read_text() == text
-            monkeypatch.setattr(runs, "train", refuse)
-            assert main(["sweep", out]) == 0
-            assert main(["sweep", out, "task=1"]) == 0
+        assert main(["sweep", PRESET, *small, "train.steps=2", *grid]) == 0
+        text = capsys.readouterr().out
+        assert "2 of 2 points done, best by fg_ari." in text
+        assert (tmp_path / "out" / "table.md").read_text() == text
+        monkeypatch.setattr(runs, "train", refuse)
+        assert main(["sweep", out]) == 0
+        assert main(["sweep", out, "task=1"]) == 0
         assert capsys.readouterr().out == text * 2
 
     def test_one_that_fails_leaves_the_others(

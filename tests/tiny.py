@@ -184,17 +184,6 @@ def _update(trainer: Trainer) -> Any:
     return trainer.step()
 
 
-@contextlib.contextmanager
-def quick_compiles() -> Iterator[None]:
-    """Leaves out most of XLA's optimizations: these programs run for less than they compile."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_disable_most_optimizations", before)
-
-
 def arrays(tree: Any) -> list[np.ndarray]:
     """The leaves on the host."""
     return [np.asarray(leaf) for leaf in jax.tree.leaves(jax.device_get(tree))]
@@ -219,7 +208,7 @@ def trained() -> tuple[Path, str, str]:
     atexit.register(shutil.rmtree, folder.parent, ignore_errors=True)
     words = ["train", PRESET, *OVERRIDES, "eval.every=4", "log.tensorboard=true", f"run={folder}"]
     out, err = io.StringIO(), io.StringIO()
-    with quick_compiles(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         status = main(words)
     assert status == 0, err.getvalue()
     return folder, out.getvalue(), err.getvalue()

@@ -14,6 +14,7 @@ from slots.metrics.table import (
     LabelPairs,
     PredLabels,
     TrueLabels,
+    check_cells,
     count_pairs,
     in_range,
     pair_labels,
@@ -68,6 +69,7 @@ def corloc(
     if by != "box":
         raise ValueError(f"by must be 'box' or 'mask', got {by!r}.")
     pairs = pair_labels(true, pred, ignore=ignore, num_true=num_true, num_pred=num_pred)
+    check_cells(pairs.num_true, pairs.num_pred, max(true.shape[1:]))
     return _by_box(*pairs[:3], pairs.num_true, pairs.num_pred, tuple(true.shape[1:]), strict)
 
 

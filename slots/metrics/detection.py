@@ -13,7 +13,14 @@ from slots.metrics.boxes import Boxes, box_area, tight_boxes
 from slots.metrics.matching import assign, take
 from slots.metrics.overlap import reaches, union_from_counts
 from slots.metrics.panoptic import confident_labels
-from slots.metrics.table import Ignore, TrueLabels, contingency, is_counted, pair_labels
+from slots.metrics.table import (
+    Ignore,
+    TrueLabels,
+    check_cells,
+    contingency,
+    is_counted,
+    pair_labels,
+)
 
 By = Literal["mask", "box"]
 
@@ -63,6 +70,7 @@ def slot_detections(
     if by == "box":
         pairs = pair_labels(true, pred, **options)
         size = (true.shape[-2], true.shape[-1])
+        check_cells(pairs.num_true, labels, max(size))
         objects = tight_boxes(pairs.true, pairs.counted, pairs.num_true, size)
         shared, union = _overlaps(objects, tight_boxes(pairs.pred, pairs.counted, labels, size))
     counted = jnp.ones(true.shape, bool) if ignore is None else ~jnp.asarray(ignore)

@@ -67,12 +67,21 @@ def contingency(
             large, or a number of labels is missing while JAX traces.
     """
     pairs = pair_labels(true, pred, ignore=ignore, num_true=num_true, num_pred=num_pred)
-    if pairs.num_true * pairs.num_pred > MAX_CELLS:
+    check_cells(pairs.num_true, pairs.num_pred)
+    return count_pairs(pairs)
+
+
+def check_cells(num_true: int, num_pred: int, side: int = 1) -> None:
+    """Refuses a table of these labels, or of either by the pixels of a picture's longest side.
+
+    Raises:
+        ValueError: it has more than `MAX_CELLS` cells.
+    """
+    if max(num_true * num_pred, side * num_true, side * num_pred) > MAX_CELLS:
         raise ValueError(
-            f"a table of {pairs.num_true} true by {pairs.num_pred} predicted labels passes "
+            f"a table of {num_true} true by {num_pred} predicted labels passes "
             f"{MAX_CELLS} cells; renumber the labels with compact_labels."
         )
-    return count_pairs(pairs)
 
 
 def pair_labels(

@@ -64,6 +64,13 @@ def test_masks_decide_by_recall():
     np.testing.assert_array_equal(metrics.corloc(true, pred, by="mask"), recall > 0)
 
 
+@pytest.mark.parametrize(("true", "pred"), [(2**13, 2**13), (0, 2**21), (2**21, 0)])
+def test_tables_that_memory_does_not_hold_are_refused(true, pred):
+    pictures = (np.full((1, 2, 2), label, np.int32) for label in (true, pred))
+    with pytest.raises(ValueError, match="compact_labels"):
+        metrics.corloc(*pictures)
+
+
 def test_unknown_kinds_are_refused():
     with pytest.raises(Exception, match="by"):
         metrics.corloc(TRUE, PRED, by="centre")

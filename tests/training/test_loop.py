@@ -6,17 +6,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import pytest
 from tiny import (
-    OVERRIDES,
-    PRESET,
     Experiment,
     data_files,
     distance,
@@ -275,74 +271,6 @@ class TestSignals:
             return {}
 
         assert same_bits(run(tmp_path / "run", evaluate=stop), whole[1])
-
-
-def command(folder: Path) -> list[str]:
-    """A longer run as a program of its own."""
-    settings = [s for s in OVERRIDES if not s.startswith(("log.every", "checkpoint.every"))]
-    settings += ["train.steps=600", "optimizer.decay_steps=600", "log.every=10"]
-    settings += ["checkpoint.every=60", "eval.every=1000000", f"run={folder}"]
-    return [sys.executable, "-m", "slots", "train", PRESET, *settings]
-
-
-def start(folder: Path) -> "subprocess.Popen[str]":
-    environment = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_PLATFORMS": "cpu"}
-    return subprocess.Popen(
-        command(folder), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    )
-
-
-def finish(folder: Path) -> None:
-    """Trains to the end, however often it was stopped."""
-    process = start(folder)
-    _, err = process.communicate(timeout=400)
-    assert process.returncode == 0, err
-
-
-def stop_after_a_checkpoint(folder: Path, number: int) -> tuple[int, str]:
-    """Sends a signal a random moment after the program has saved something."""
-    place = folder / "checkpoints"
-    before = set(place.glob("[0-9]*"))
-    process = start(folder)
-    while (
-        process.poll() is None
-        and not {p for p in place.glob("[0-9]*") if p.name.isdigit()} - before
-    ):
-        time.sleep(0.01)
-    time.sleep(float(np.random.default_rng().uniform(0, 0.2)))
-    process.send_signal(number)
-    _, err = process.communicate(timeout=400)
-    assert "Traceback" not in err
-    return process.returncode, err
-
-
-def final(folder: Path) -> Any:
-    """What the last checkpoint holds."""
-    import orbax.checkpoint as ocp
-
-    item = ocp.args.StandardRestore()
-    manager = ocp.CheckpointManager(folder / "checkpoints", item_names=("arrays",))
-    arrays = manager.restore(600, args=ocp.args.Composite(arrays=item))["arrays"]
-    manager.close()
-    return arrays
-
-
-def test_a_program_killed_and_stopped_ends_with_the_same_bits(tmp_path: Path) -> None:
-    uninterrupted, folder = tmp_path / "uninterrupted", tmp_path / "run"
-    finish(uninterrupted)
-    code, err = stop_after_a_checkpoint(folder, signal.SIGKILL)
-    assert code == -signal.SIGKILL, err
-    code, err = stop_after_a_checkpoint(folder, signal.SIGTERM)
-    assert code == 143, err
-    step = saved_steps(folder)[0]
-    assert step < 600
-    assert err.splitlines()[-1] == (
-        f"slots: Stopped by SIGTERM at step {step:,}, which is saved; "
-        f"go on with: slots train {folder}"
-    )
-    finish(folder)
-    assert same_bits(final(folder), final(uninterrupted))
-    assert logged_steps(folder) == list(range(10, 601, 10))
 
 
 def test_compiled_programs_are_kept(tmp_path: Path) -> None:

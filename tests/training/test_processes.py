@@ -1,6 +1,5 @@
 """Two processes train what one does; one killed, the job goes on to the same bits."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -31,7 +30,6 @@ def start(run: Path, number: int, port: int, *words: str) -> subprocess.Popen[st
     settings = (*OVERRIDES, *WORDS, "mesh.cpu_devices=2", f"run={run}", *words, *pair)
     return subprocess.Popen(
         [sys.executable, "-m", "slots", "train", PRESET, *settings],
-        env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -76,7 +74,6 @@ class TestPair:
         words = [*OVERRIDES, *WORDS, "mesh.cpu_devices=4"]
         subprocess.run(
             [sys.executable, "-m", "slots", "train", PRESET, *words, f"run={tmp_path / 'one'}"],
-            env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
             check=True,
             capture_output=True,
         )
