@@ -5,7 +5,7 @@ import functools
 import itertools
 import json
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -65,18 +65,48 @@ class Condition:
     def result(self) -> dict[str, Any] | None:
         """What was recorded; None where the run is not finished.
 
-        Raises `ConfigError` where the record was made from another preset or with other settings.
+        Raises `ConfigError` where the record is damaged, or was made from another preset or with
+        other settings.
         """
         if not self.record.exists():
             return None
-        found: dict[str, Any] = json.loads(self.record.read_text())
+        try:
+            found = json.loads(self.record.read_text())
+        except (ValueError, RecursionError):
+            found = None
+        if not _is_record(found):
+            raise ConfigError(
+                f"{self.record} is damaged: remove it, and it is made again from the run."
+            )
         if {name: found[name] for name in self._origin} != self._origin:
             was = " ".join([found["preset"], *found["settings"]])
             now = " ".join([self.preset, *self.settings])
             raise ConfigError(
                 f"{self.record} was made by `{was}`, not `{now}`: remove it, or say --out FOLDER."
             )
-        return found
+        return dict(found)
+
+
+def _is_record(found: Any) -> bool:
+    """Whether it has what tables are made of."""
+    if not isinstance(found, dict) or not isinstance(found.get("preset"), str):
+        return False
+    scores = [value for value in found.values() if isinstance(value, dict)]
+    return (
+        _is_list(found.get("settings"), lambda one: isinstance(one, str))
+        and _is_list(found.get("seeds"), _is_number)
+        and all(score.get("mean") is None or _is_number(score["mean"]) for score in scores)
+        and all(_is_list(score.get("members", []), _is_number) for score in scores)
+    )
+
+
+def _is_list(found: Any, fits: Callable[[Any], bool]) -> bool:
+    return isinstance(found, list) and all(map(fits, found))
+
+
+def _is_number(found: Any) -> bool:
+    """One that a float can hold."""
+    return isinstance(found, float) or (isinstance(found, int) and abs(found) < 2**1023)
 
 
 def train_missing(conditions: Iterable[Condition], share: int, of: int) -> None:

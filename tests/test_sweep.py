@@ -115,7 +115,16 @@ class TestFolder:
         with pytest.raises(ConfigError, match=r"sweep\.json is damaged"):
             sweep.read(tmp_path)
 
-    def test_array_script(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("text", ["", "[]", "{}", '{"preset": 1}'])
+    def test_damaged_records(self, text: str, tmp_path: Path) -> None:
+        one = made(tmp_path, (("a=1",),))
+        record(one, 0)
+        assert "1 of 1 points done" in sweep.gather(one)
+        (tmp_path / "records" / "0000.json").write_text(text)
+        with pytest.raises(ConfigError, match=r"0000\.json is damaged: remove it"):
+            sweep.gather(one)
+
+    def test_array_script, tmp_path: Path) -> None:
         one = made(tmp_path / "a folder", (("a=1",), ("a=2",), ("a=3",)))
         one.folder.mkdir()
         text = sweep.array_script(one, "slots").read_text()

@@ -64,6 +64,7 @@ def sweep(words: list[str]) -> int:
         if assignments:
             raise ConfigError(f"{assignments[0]}: a sweep that goes on keeps its settings.")
         made = sweeps.read(Path(target))
+        sweeps.check(made)
     else:
         out, file = take(assignments, "out"), take(assignments, "list")
         if out is None:

@@ -20,7 +20,7 @@ from slots.evaluation.mask_files import read_masks, score_masks
 from slots.experiment import ExperimentConfig
 from slots.report import REPORT, write_report
 from slots.runs import Run
-from slots.sweep import listed, read
+from slots.sweep import check, gather, listed, read
 from slots.training import Checkpoints, RunError, read_records
 
 from .damage import Random, archive, damaged, text, wrong
@@ -106,21 +106,34 @@ def _name(names: list[str], rng: Random) -> None:
 
 def _sweep(folder: Path) -> Any:
     (folder / "records").mkdir()
-    return {
+    made = {
         "preset": "slot_attention/tetrominoes_cpu",
         "settings": ["train.steps=3"],
         "points": [["train.seed=0"], ["train.seed=1"]],
         "by": "fg_ari",
     }
+    score = {"mean": 0.5, "std": 0.1, "members": [0.5], "count": 16}
+    settings = [*made["settings"], *made["points"][0]]
+    record = {"preset": made["preset"], "settings": settings, "seeds": [0], "fg_ari": score}
+    return made, record
 
 
 def _read_sweep(good: Any, rng: Random) -> None:
-    Path("sweep.json").write_bytes(text(rng, good))
-    Path("points.txt").write_bytes(damaged(rng, b"train.seed=0 'model.num_slots=3'\n# remark\n"))
-    if rng.random() < 0.5:
+    made, record = good
+    Path("sweep.json").write_text(json.dumps(made))
+    Path("records/0000.json").write_text(json.dumps(record))
+    kind = rng.random()
+    if kind < 0.3:
+        Path("points.txt").write_bytes(
+            damaged(rng, b"train.seed=0 'model.num_slots=3'\n# remark\n")
+        )
         listed(Path("points.txt"))
-    else:
-        read(Path())
+        return
+    path, whole = ("sweep.json", made) if kind < 0.6 else ("records/0000.json", record)
+    Path(path).write_bytes(text(rng, whole))
+    sweep = read(Path())
+    check(sweep)
+    gather(sweep)
 
 
 WORDS = (
