@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from tiny import DotsConfig, distance, dots, quick_compiles, same_bits
+from tiny import DotsConfig, distance, dots, same_bits
 
 import slots
 from slots.config import ConfigError, override
@@ -27,8 +27,7 @@ from slots.training import Checkpoints, RunError, read_records
 def _dots() -> Iterator[None]:
     """Registers the dots, so that their runs can be saved and read."""
     DataConfig.kinds["dots"] = DotsConfig
-    with quick_compiles():
-        yield
+    yield
     del DataConfig.kinds["dots"]
 
 

@@ -3,11 +3,10 @@
 import dataclasses
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tiny import OVERRIDES, quick_compiles
+from tiny import OVERRIDES
 
 from slots import presets
 from slots.config import ConfigError
@@ -23,12 +22,11 @@ SMALL = [text for text in OVERRIDES if not text.startswith("eval.protocol")]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict]]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     folder = tmp_path_factory.mktemp("reproductions") / "row"
-    with quick_compiles():
-        row = find("slot_attention/tetrominoes")
-        settings = [*SMALL, "train.seeds=2"]
-        yield folder, reproduce(row, folder, settings=settings, command=["slots", "reproduce"])
+    row = find("slot_attention/tetrominoes")
+    settings = [*SMALL, "train.seeds=2"]
+    return folder, reproduce(row, folder, settings=settings, command=["slots", "reproduce"])
 
 
 class TestCard:

@@ -3,7 +3,7 @@
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import pytest
-from tiny import OVERRIDES, quick_compiles, same_bits
+from tiny import OVERRIDES, same_bits
 
 import slots
 
@@ -37,12 +37,10 @@ Script = Callable[..., tuple[ModuleType, str]]
 
 
 @pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a folder of its own, where scripts find each other."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(SCRIPTS)
-    with quick_compiles():
-        yield
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import OVERRIDES, PRESET, Experiment, quick_compiles, tiny
+from tiny import OVERRIDES, PRESET, Experiment, tiny
 
 from slots.cli import main
 from slots.data import Dataset
@@ -22,12 +21,6 @@ from slots.training.step import TrainStep
 
 needs_4 = pytest.mark.skipif(len(jax.devices()) < 4, reason="needs 4 devices")
 SETTINGS = (*OVERRIDES, "train.batch_size=16")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _quick_compiles() -> Iterator[None]:
-    with quick_compiles():
-        yield
 
 
 @pytest.fixture(scope="module")

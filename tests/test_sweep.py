@@ -124,7 +124,7 @@ class TestFolder:
         with pytest.raises(ConfigError, match=r"0000\.json is damaged: remove it"):
             sweep.gather(one)
 
-    def test_array_script, tmp_path: Path) -> None:
+    def test_array_script(self, tmp_path: Path) -> None:
         one = made(tmp_path / "a folder", (("a=1",), ("a=2",), ("a=3",)))
         one.folder.mkdir()
         text = sweep.array_script(one, "slots").read_text()
