@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tiny import tiny, trained
+from tiny import same_bits, tiny, trained
 
 from slots import presets, runs
 from slots.cli import main
@@ -166,14 +166,22 @@ def _run(folder: Path) -> Any:
     return runs.restore(folder / "run")
 
 
-def _restore(run: Run, rng: Random) -> None:
+def _checkpoint(folder: Path) -> tuple[Run, Any]:
+    run = _run(folder)
+    return run, _state(run)
+
+
+def _state(run: Run) -> Any:
+    with contextlib.closing(Checkpoints(run.folder / "checkpoints")) as checkpoints:
+        return checkpoints.restore(run.experiment.trainer.abstract_state(), 6)[0]
+
+
+def _restore(whole: tuple[Run, Any], rng: Random) -> None:
+    run, state = whole
     files = [path for path in sorted(run.folder.glob("checkpoints/6/**/*")) if path.is_file()]
     path = files[int(rng.integers(len(files)))]
-    with (
-        instead(path, damaged(rng, path.read_bytes())),
-        contextlib.closing(Checkpoints(run.folder / "checkpoints")) as checkpoints,
-    ):
-        checkpoints.restore(run.experiment.trainer.abstract_state(), 6)
+    with instead(path, damaged(rng, path.read_bytes())):
+        assert same_bits(_state(run), state), f"{path.name} is damaged and other numbers come back"
 
 
 def _records(run: Run, rng: Random) -> None:
@@ -232,7 +240,7 @@ TARGETS = (
     Target("names of presets and protocols", _names, _name, 0.05),
     Target("sweeps and lists", _sweep, _read_sweep, 0.05),
     Target("words on the command line", lambda folder: None, _words, 0.05),
-    Target("checkpoints", _run, _restore, 0.02),
+    Target("checkpoints", _checkpoint, _restore, 0.02),
     Target("records of a run", _run, _records, 0.05),
     Target("report of a run", _run, _report, 0.003),
     Target("mask files", _masks, _mask_file, 0.1),
