@@ -57,6 +57,7 @@ def test_a_side_that_fails_is_reported_and_the_others_go_on():
     assert "not run: no" in text
 
 
+@pytest.mark.slow
 def test_parts_of_the_step():
     found = breakdown(build(override(TINY.config, ["mesh.data=1"])), repeats=1)
     assert list(found["parts"])[-1] == "whole step"

@@ -45,6 +45,7 @@ class TestShortVersion:
     def test_stopped_and_saved(self, place: Place) -> None:
         holds(kills.stopped(place, signal.SIGTERM, 1), 1)
 
+    @pytest.mark.slow
     def test_files_that_may_not_grow(self, place: Place) -> None:
         holds(disk.file_limit(place, 1), 1)
 

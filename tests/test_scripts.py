@@ -67,6 +67,7 @@ def refuse(*_: Any) -> None:
     raise AssertionError("nothing is left to train")
 
 
+@pytest.mark.slow
 def test_comparison_of_modules(
     script: Script, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -90,14 +90,11 @@ def every(*names, slow=(), pairs=True):
     return chosen
 
 
-def every_part(slow=(), pairs=()):
-    """Every kind of every family beside every slot module; what is the same model comes once.
-
-    Of the families in `pairs`, no combination with a module is among the slow tests.
-    """
+def every_part(slow=()):
+    """Every kind of every family beside every slot module; what is the same model comes once."""
     models = {}
     for name in FAMILIES:
-        together = every(*dict.fromkeys(("module", name)), slow=slow, pairs=name in pairs)
+        together = every(*dict.fromkeys(("module", name)), slow=slow, pairs=False)
         for case in together.values():
             (parts,) = case.values
             models.setdefault(tuple(sorted(parts.items())), case)
@@ -133,7 +130,7 @@ def check_step(config):
     assert after < before
 
 
-@pytest.mark.parametrize("parts", every_part(pairs=("initializer",)))
+@pytest.mark.parametrize("parts", every_part())
 def test_one_step(parts):
     check_step(small_model(**parts))
 
@@ -229,7 +226,13 @@ def test_half_precision(parts):
     assert error.max() < 0.15 * span
 
 
-@pytest.mark.parametrize("module", KINDS["module"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        pytest.param(kind, marks=() if kind in (DEFAULT["module"], "mesh") else pytest.mark.slow)
+        for kind in KINDS["module"]
+    ],
+)
 def test_rematerialisation_changes_nothing(module):
     found = []
     for remat in (False, True):

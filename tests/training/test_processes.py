@@ -115,6 +115,7 @@ class TestPair:
         one, two = slots.restore(run), slots.restore(pair)
         assert same_bits(one.state, two.state)
 
+    @pytest.mark.slow
     def test_a_signal_to_one_stops_both_at_the_same_step(self, tmp_path: Path) -> None:
         run = tmp_path / "stopped"
         processes = both(run, "train.steps=100000")
