@@ -2,18 +2,20 @@
 
 The folder holds `sweep.json` (what is swept), one run a point in `runs/`, one record a finished
 point in `records/`, and `table.md`. A point that has its record is done; one that was stopped goes
-on from its newest checkpoint. So that any number of processes can share a sweep: each takes points
-of its own, and whoever finishes one renews the table.
+on from its newest checkpoint. Any number of processes can share a sweep: each leaves alone what
+another is at, and whoever finishes a point renews the table.
 """
 
+import contextlib
 import dataclasses
+import fcntl
 import itertools
 import json
 import math
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +124,7 @@ def check(sweep: Sweep) -> None:
 
 
 def run(sweep: Sweep, only: int | None = None) -> dict[int, str]:
-    """Trains and scores what is not finished, and renews the table after each.
+    """Trains and scores what is neither finished nor at work, and renews the table after each.
 
     Args:
         sweep: which.
@@ -140,17 +142,36 @@ def run(sweep: Sweep, only: int | None = None) -> dict[int, str]:
         raise ConfigError(f"task={only} should be from 0 to {len(conditions) - 1}.")
     failed = {}
     for number in range(len(conditions)) if only is None else [only]:
-        if conditions[number].result() is not None:
-            continue
-        print(f"Point {number}: {' '.join(sweep.points[number])}", file=sys.stderr, flush=True)
-        try:
-            conditions[number].train()
-        except Interrupted:
-            raise
-        except (ConfigError, RunError) as error:
-            failed[number] = str(error)
-        gather(sweep)
+        with _taken(conditions[number].folder) as mine:
+            if conditions[number].result() is not None:
+                continue
+            told = f"Point {number}: {' '.join(sweep.points[number])}"
+            print(told if mine else f"{told}, at which another process is", file=sys.stderr)
+            if not mine:
+                continue
+            try:
+                conditions[number].train()
+            except Interrupted:
+                raise
+            except (ConfigError, RunError) as error:
+                failed[number] = str(error)
+            gather(sweep)
     return failed
+
+
+@contextlib.contextmanager
+def _taken(folder: Path) -> Iterator[bool]:
+    """Whether a run is this process's for now; whoever dies gives it back."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as file:
+        mine = True
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            mine = False
+        except OSError:  # a file system without locks, where `task=` shares a sweep out
+            pass
+        yield mine
 
 
 def gather(sweep: Sweep) -> str:

@@ -148,6 +148,23 @@ class TestCommand:
         assert main(["sweep", out, "task=1"]) == 0
         assert capsys.readouterr().out == text * 2
 
+    def test_leaves_alone_what_another_process_is_at(
+        self, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        trained: list[int] = []
+        monkeypatch.setattr(runs, "train", lambda config, folder: trained.append(config.train.seed))
+        monkeypatch.setattr(sweep.Condition, "_measured", lambda self: {"fg_ari": {"mean": 0.5}})
+        words = ["sweep", PRESET, "train.seed=0", "train.seed=1", f"out={tmp_path / 'out'}"]
+        with sweep._taken(tmp_path / "out" / "runs" / "0000") as mine:
+            assert mine
+            assert main(words) == 0
+            assert trained == [1]
+            told = capsys.readouterr()
+            assert "Point 0: train.seed=0, at which another process is\n" in told.err
+            assert "1 of 2 points done" in told.out
+        assert main(words) == 0
+        assert trained == [1, 0]
+
     def test_one_that_fails_leaves_the_others(
         self, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
