@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and numbers that JSON has no word for."""
+"""Files written whole or not at all and by one process; numbers that JSON has no word for."""
 
 import contextlib
 import errno
@@ -21,6 +21,29 @@ def write_whole(path: Path, text: str) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()  # a full disk needs the room
         raise
+
+
+@contextlib.contextmanager
+def taken(path: Path) -> Iterator[bool]:
+    """Whether what the file `path` stands for is this process's for now.
+
+    Whoever dies gives it back. Where there are no locks (Windows, some file systems), everybody is
+    told yes.
+    """
+    with contextlib.ExitStack() as opened:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = opened.enter_context(path.open("w"))
+        mine = True
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            mine = False
+        except (ImportError, OSError):
+            pass
+        yield mine
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 import logging
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,14 +27,17 @@ from slots.evaluation import (
 )
 from slots.evaluation.scoring import Sizes
 from slots.experiment import Experiment, ExperimentConfig, build, parameter_table
-from slots.files import write_whole, writing
+from slots.files import taken, write_whole, writing
 from slots.models import Model, compose, dictionary, seen_codes
-from slots.processes import at_home, first_says, is_first, meet
+from slots.processes import at_home, first_says, highest, is_first, meet
 from slots.training import Checkpoints, Collapsed, MeshConfig, RunError, fit
 from slots.training.members import State, each, updates
 from slots.types import Batch, Prediction, Reconstruction, TrainState
 
 log = logging.getLogger("slots")
+
+_LOCK = ".lock"
+"""A run folder's file that the process which trains there holds."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,7 +197,7 @@ def _set_aside(folder: Path, seed: int) -> None:
     if is_first():
         aside = folder / f"collapsed-{seed}"
         aside.mkdir(exist_ok=True)
-        own = set(folder.iterdir()) - set(_collapsed(folder))
+        own = set(folder.iterdir()) - {*_collapsed(folder), folder / _LOCK}
         # The settings go last: as long as they are there, it is not done.
         for path in sorted(own, key=lambda path: path.name == "config.json"):
             path.rename(aside / path.name)
@@ -220,9 +223,7 @@ def _train(config: ExperimentConfig, folder: Path) -> Run:
     evaluator = Evaluator(
         experiment.definition, experiment.dataset, config.eval, experiment.trainer.mesh
     )
-    meet("settings checked")  # against what the folder held before
-    _write_header(folder, experiment)
-    meet("settings written")
+    parameters = parameter_table(experiment)  # settings that do not fit leave no folder behind
 
     def evaluate_state(state: State, step: int) -> dict[str, Any]:
         result = _score(evaluator, state)
@@ -233,16 +234,38 @@ def _train(config: ExperimentConfig, folder: Path) -> Run:
             found["verdicts"] = [dataclasses.asdict(verdict) for verdict in result.verdicts]
         return found
 
-    state = fit(
-        experiment.trainer,
-        folder,
-        checkpoint=config.checkpoint,
-        logging_config=config.log,
-        evaluate=evaluate_state,
-        evaluate_every=config.eval.every,
-        on_collapse=config.eval.collapse,
-    )
+    with _alone(folder):
+        _check_folder(folder, config)  # another process may have begun a run since
+        meet("settings checked")  # against what the folder held before
+        _write_header(folder, config, parameters)
+        meet("settings written")
+        state = fit(
+            experiment.trainer,
+            folder,
+            checkpoint=config.checkpoint,
+            logging_config=config.log,
+            evaluate=evaluate_state,
+            evaluate_every=config.eval.every,
+            on_collapse=config.eval.collapse,
+        )
     return Run(folder, experiment, at_home(state))
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keeps others from training in `folder`.
+
+    Raises:
+        RunError: another process, or another job of several, trains there.
+    """
+    with contextlib.ExitStack() as held:
+        mine = not is_first() or held.enter_context(taken(folder / _LOCK))
+        if highest(int(not mine)):
+            raise RunError(
+                f"Another process trains in {folder}; wait for it to end, or name another folder "
+                "with run=."
+            )
+        yield
 
 
 def restore(
@@ -345,7 +368,7 @@ def _check_folder(folder: Path, config: ExperimentConfig) -> None:
         raise ConfigError(f"run={folder} is a file, not a folder.")
     if not (folder / "config.json").exists():
         # A kill while the settings are written leaves their temporary file, the first of a run.
-        own = {*_collapsed(folder), *folder.glob("config.json.*.tmp")}
+        own = {*_collapsed(folder), folder / _LOCK, *folder.glob("config.json.*.tmp")}
         if folder.is_dir() and set(folder.iterdir()) - own:
             raise ConfigError(f"run={folder} is not empty and not a run; choose another folder.")
         return
@@ -362,19 +385,17 @@ def _check_folder(folder: Path, config: ExperimentConfig) -> None:
             )
 
 
-def _write_header(folder: Path, experiment: Experiment) -> None:
+def _write_header(folder: Path, config: ExperimentConfig, parameters: str) -> None:
     """Settings, package versions and the parameter table, before step 0."""
-    table = parameter_table(experiment)  # first: settings that do not fit leave no folder behind
     if not is_first():
         return
-    folder.mkdir(parents=True, exist_ok=True)
     names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "grain")
     versions = {name: importlib.metadata.version(name) for name in ("slots", *names)}
     versions |= {"python": platform.python_version(), "platform": platform.platform()}
     versions["devices"] = f"{jax.device_count()} × {jax.devices()[0].device_kind}"
-    write_whole(folder / "config.json", json.dumps(to_data(experiment.config), indent=2) + "\n")
+    write_whole(folder / "config.json", json.dumps(to_data(config), indent=2) + "\n")
     write_whole(folder / "versions.json", json.dumps(versions, indent=2) + "\n")
-    write_whole(folder / "parameters.txt", table + "\n")
+    write_whole(folder / "parameters.txt", parameters + "\n")
 
 
 def save_values(folder: Path, name: str, result: Evaluation) -> None:

@@ -6,16 +6,14 @@ on from its newest checkpoint. Any number of processes can share a sweep: each l
 another is at, and whoever finishes a point renews the table.
 """
 
-import contextlib
 import dataclasses
-import fcntl
 import itertools
 import json
 import math
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ from slots.conditions import Condition, cell, table
 from slots.config import ConfigError
 from slots.evaluation import over_seeds
 from slots.evaluation.evaluation import measured_by
-from slots.files import write_whole
+from slots.files import taken, write_whole
 from slots.training import Interrupted, RunError
 
 SWEEP, TABLE, ARRAY = "sweep.json", "table.md", "array.sh"
@@ -142,7 +140,8 @@ def run(sweep: Sweep, only: int | None = None) -> dict[int, str]:
         raise ConfigError(f"task={only} should be from 0 to {len(conditions) - 1}.")
     failed = {}
     for number in range(len(conditions)) if only is None else [only]:
-        with _taken(conditions[number].folder) as mine:
+        folder = conditions[number].folder
+        with taken(folder.with_name(f"{folder.name}.lock")) as mine:
             if conditions[number].result() is not None:
                 continue
             told = f"Point {number}: {' '.join(sweep.points[number])}"
@@ -157,21 +156,6 @@ def run(sweep: Sweep, only: int | None = None) -> dict[int, str]:
                 failed[number] = str(error)
             gather(sweep)
     return failed
-
-
-@contextlib.contextmanager
-def _taken(folder: Path) -> Iterator[bool]:
-    """Whether a run is this process's for now; whoever dies gives it back."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f"{folder.name}.lock").open("w") as file:
-        mine = True
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            mine = False
-        except OSError:  # a file system without locks, where `task=` shares a sweep out
-            pass
-        yield mine
 
 
 def gather(sweep: Sweep) -> str:

@@ -60,6 +60,7 @@ class TestShortVersion:
         [
             kills.killed_at_first,
             functools.partial(kills.stopped_early, number=signal.SIGINT, times=1),
+            functools.partial(kills.started_twice, times=1),
             functools.partial(damage.damaged_programs, times=1),
             functools.partial(damage.damaged_cache, times=1),
             functools.partial(data.lost_pictures, times=1),

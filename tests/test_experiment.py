@@ -1,5 +1,6 @@
 """Experiments as a whole: train, go on, restore, predict, evaluate."""
 
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -13,10 +14,12 @@ import pytest
 from tiny import DotsConfig, distance, dots, same_bits
 
 import slots
+from slots import runs
 from slots.config import ConfigError, override
 from slots.data import DataConfig
 from slots.experiment import ExperimentConfig, parameter_table
 from slots.figures import write_figures
+from slots.files import taken
 from slots.models import count_parameters
 from slots.objectives import ReconstructionConfig
 from slots.runs import Run, default_folder, read_config
@@ -129,6 +132,36 @@ class TestGoingOn:
             for part in (str(copy), "only train.steps may be raised", *parts):
                 assert part in str(caught.value)
         assert Checkpoints(copy / "checkpoints").steps()[0] == 6
+
+    def test_where_another_process_trains(self, copy: Path, config: ExperimentConfig) -> None:
+        lock, more = copy / ".lock", override(config, ["train.steps=7"])
+        held = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+        with taken(lock) as mine:
+            assert mine
+            with pytest.raises(RunError, match=f"Another process trains in {copy}; wait"):
+                slots.train(more, copy)
+        assert held == {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+        assert slots.train(more, copy).step == 7
+        with taken(lock) as mine:
+            assert mine
+
+    def test_where_another_process_has_just_begun(
+        self, config: ExperimentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        @contextlib.contextmanager
+        def late(path: Path) -> Iterator[bool]:
+            slots.train(override(config, ["train.steps=1", "train.seed=1"]), tmp_path / "other")
+            shutil.copytree(tmp_path / "other", path.parent)
+            with taken(path) as mine:
+                yield mine
+
+        run = tmp_path / "run"
+        monkeypatch.setattr(
+            runs, "taken", lambda path: (late if path.parent == run else taken)(path)
+        )
+        with pytest.raises(ConfigError, match="holds another experiment"):
+            slots.train(config, run)
+        assert read_config(run).train.seed == 1
 
     def test_folders_that_are_no_runs(self, config: ExperimentConfig, tmp_path: Path) -> None:
         (tmp_path / "full").mkdir()

@@ -10,6 +10,7 @@ from tiny import OVERRIDES, PRESET
 from slots import runs, sweep
 from slots.cli import main
 from slots.config import ConfigError
+from slots.files import taken
 from slots.sweep import Sweep
 
 Capture = pytest.CaptureFixture[str]
@@ -155,7 +156,7 @@ class TestCommand:
         monkeypatch.setattr(runs, "train", lambda config, folder: trained.append(config.train.seed))
         monkeypatch.setattr(sweep.Condition, "_measured", lambda self: {"fg_ari": {"mean": 0.5}})
         words = ["sweep", PRESET, "train.seed=0", "train.seed=1", f"out={tmp_path / 'out'}"]
-        with sweep._taken(tmp_path / "out" / "runs" / "0000") as mine:
+        with taken(tmp_path / "out" / "runs" / "0000.lock") as mine:
             assert mine
             assert main(words) == 0
             assert trained == [1]

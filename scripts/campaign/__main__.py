@@ -1,6 +1,6 @@
 """Kills and harms small runs in every way that is known, and compares their ends.
 
-    python -m scripts.campaign --out docs/results/campaign.md     all of it, about half an hour
+    python -m scripts.campaign --out docs/results/campaign.md     all of it, about 20 minutes
     python -m scripts.campaign --short                            a few of each, minutes
 
 Each run is gone on with by the same command and held against one that nothing happened to: every
@@ -38,6 +38,7 @@ def hazards(number: int, *, short: bool) -> list[Hazard]:
         lambda place: kills.stopped(place, signal.SIGINT, times(3)),
         lambda place: kills.stopped_early(place, signal.SIGTERM, times(3)),
         lambda place: kills.stopped_early(place, signal.SIGINT, times(3)),
+        lambda place: kills.started_twice(place, times(5)),
         lambda place: disk.full_disk(place, times(7)),
         lambda place: disk.file_limit(place, times(3)),
         lambda place: damage.damaged_read(place, times(80)),

@@ -1,4 +1,4 @@
-"""Runs that are killed or stopped at random moments, and started again by the same command."""
+"""Runs that are killed or stopped at random moments and started again, or started twice."""
 
 import re
 import signal
@@ -91,6 +91,22 @@ def stopped_early(place: Place, number: signal.Signals, times: int) -> Row:
     row.wrong += place.finish(run)
     row.compare(run, place.undisturbed("undisturbed"))
     row.told = f"ended by the signal, or exit status {128 + number} and one sentence"
+    return row
+
+
+def started_twice(place: Place, times: int) -> Row:
+    """The same command once more while a run is trained, which is held still for so long."""
+    row, run = Row("the same command a second time"), place.folder / "twice"
+    program = place.start(run)
+    for _ in range(times):
+        _step(program, place.random.randint(1, place.steps // (2 * times)))
+        program.process.send_signal(signal.SIGSTOP)
+        row.hit[program.stage()] += 1
+        row.wrong += place.start(run).complaints(1, "Another process trains in")
+        program.process.send_signal(signal.SIGCONT)
+    row.wrong += program.complaints(0)
+    row.compare(run, place.undisturbed("undisturbed"))
+    row.told = "exit status 1, one sentence; the first goes on undisturbed"
     return row
 
 
