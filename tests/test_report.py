@@ -239,7 +239,7 @@ class TestKeyboard:
         same(picture(page, 0), own.drawn(active=off)[0])
         page.keyboard.press("r")
         same(picture(page, 0), own.drawn()[0])
-        page.keyboard.press("p")
+        page.keyboard.press("P")
         scene(page, 1).locator("input[type=radio]").first.focus()
         page.keyboard.press("s")
         swapped = own.vectors

@@ -241,7 +241,7 @@ class Scene {
       s: () => this.swap(),
       m: () => this.bring(),
       r: () => this.reset(),
-    }[event.key];
+    }[event.key.toLowerCase()];
     if (!run || !this.run.composable) return;
     event.preventDefault();
     run();
