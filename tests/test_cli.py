@@ -79,6 +79,7 @@ class TestTrain:
     def test_leaves_everything_in_the_run_folder(self, run: Path) -> None:
         names = {path.name for path in run.iterdir()}
         assert names == {
+            ".lock",
             "checkpoints",
             "config.json",
             "evaluations",
