@@ -96,8 +96,6 @@ def main() -> int:
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--out", type=Path, help="file for the page; default: print it")
     options = parser.parse_args()
-    # A shell that starts this in the background has it ignore SIGINT, and so would the runs.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="slots-campaign-") as folder:
         place = Place(Path(folder), seed=options.seed)

@@ -147,6 +147,9 @@ class Place:
         self.environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         # A folder of its own: programs killed in the middle of keeping what they compiled.
         self.environment["SLOTS_CACHE"] = str(folder / "cache")
+        # A shell that starts this in the background has it ignore SIGINT, and so would the runs.
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def start(
         self,
