@@ -30,10 +30,10 @@ def taken(path: Path) -> Iterator[bool]:
     Whoever dies gives it back. Where there are no locks (Windows, some file systems), everybody is
     told yes.
     """
-    with contextlib.ExitStack() as opened:
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = opened.enter_context(path.open("w"))
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    with file:
         mine = True
         try:
             import fcntl

@@ -40,6 +40,10 @@ _LOCK = ".lock"
 """A run folder's file that the process which trains there holds."""
 
 
+class Busy(RunError):
+    """Another process, or another job of several, trains in the folder."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Run:
     """A trained, or half-trained, experiment and the folder it lives in.
@@ -170,6 +174,7 @@ def train(config: ExperimentConfig, run: str | Path | None = None) -> Run:
 
     Raises:
         ConfigError: the settings do not work, or the folder holds another experiment.
+        Busy: another process trains there.
         RunError: training could not go on; what was saved is safe.
     """
     folder = Path(run) if run is not None else default_folder(config.name)
@@ -193,15 +198,16 @@ def _collapsed(folder: Path) -> list[Path]:
 
 def _set_aside(folder: Path, seed: int) -> None:
     """Moves a collapsed run into `collapsed-<seed>`, or what a kill left of it."""
-    meet("all know what is set aside")
-    if is_first():
-        aside = folder / f"collapsed-{seed}"
-        aside.mkdir(exist_ok=True)
-        own = set(folder.iterdir()) - {*_collapsed(folder), folder / _LOCK}
-        # The settings go last: as long as they are there, it is not done.
-        for path in sorted(own, key=lambda path: path.name == "config.json"):
-            path.rename(aside / path.name)
-    meet("set aside")
+    with _alone(folder):
+        meet("all know what is set aside")
+        if is_first():
+            aside = folder / f"collapsed-{seed}"
+            aside.mkdir(exist_ok=True)
+            own = set(folder.iterdir()) - {*_collapsed(folder), folder / _LOCK}
+            # The settings go last: as long as they are there, it is not done.
+            for path in sorted(own, key=lambda path: path.name == "config.json"):
+                path.rename(aside / path.name)
+        meet("set aside")
 
 
 def _next_seeds(config: ExperimentConfig, folder: Path) -> ExperimentConfig:
@@ -256,12 +262,12 @@ def _alone(folder: Path) -> Iterator[None]:
     """Keeps others from training in `folder`.
 
     Raises:
-        RunError: another process, or another job of several, trains there.
+        Busy: in all processes of this job.
     """
-    with contextlib.ExitStack() as held:
-        mine = not is_first() or held.enter_context(taken(folder / _LOCK))
+    lock = taken(folder / _LOCK) if is_first() else contextlib.nullcontext(True)
+    with lock as mine:
         if highest(int(not mine)):
-            raise RunError(
+            raise Busy(
                 f"Another process trains in {folder}; wait for it to end, or name another folder "
                 "with run=."
             )

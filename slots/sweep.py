@@ -21,7 +21,8 @@ from slots.conditions import Condition, cell, table
 from slots.config import ConfigError
 from slots.evaluation import over_seeds
 from slots.evaluation.evaluation import measured_by
-from slots.files import taken, write_whole
+from slots.files import write_whole
+from slots.runs import Busy
 from slots.training import Interrupted, RunError
 
 SWEEP, TABLE, ARRAY = "sweep.json", "table.md", "array.sh"
@@ -140,21 +141,20 @@ def run(sweep: Sweep, only: int | None = None) -> dict[int, str]:
         raise ConfigError(f"task={only} should be from 0 to {len(conditions) - 1}.")
     failed = {}
     for number in range(len(conditions)) if only is None else [only]:
-        folder = conditions[number].folder
-        with taken(folder.with_name(f"{folder.name}.lock")) as mine:
-            if conditions[number].result() is not None:
-                continue
-            told = f"Point {number}: {' '.join(sweep.points[number])}"
-            print(told if mine else f"{told}, at which another process is", file=sys.stderr)
-            if not mine:
-                continue
-            try:
-                conditions[number].train()
-            except Interrupted:
-                raise
-            except (ConfigError, RunError) as error:
-                failed[number] = str(error)
-            gather(sweep)
+        if conditions[number].result() is not None:
+            continue
+        told = f"Point {number}: {' '.join(sweep.points[number])}"
+        print(told, file=sys.stderr)
+        try:
+            conditions[number].train()
+        except Interrupted:
+            raise
+        except Busy:
+            print(f"{told}, at which another process is", file=sys.stderr)
+            continue
+        except (ConfigError, RunError) as error:
+            failed[number] = str(error)
+        gather(sweep)
     return failed
 
 

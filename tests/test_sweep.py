@@ -153,10 +153,15 @@ class TestCommand:
         self, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         trained: list[int] = []
-        monkeypatch.setattr(runs, "train", lambda config, folder: trained.append(config.train.seed))
+
+        def train(config: Any, folder: Path) -> None:
+            with runs._alone(folder):
+                trained.append(config.train.seed)
+
+        monkeypatch.setattr(runs, "train", train)
         monkeypatch.setattr(sweep.Condition, "_measured", lambda self: {"fg_ari": {"mean": 0.5}})
         words = ["sweep", PRESET, "train.seed=0", "train.seed=1", f"out={tmp_path / 'out'}"]
-        with taken(tmp_path / "out" / "runs" / "0000.lock") as mine:
+        with taken(tmp_path / "out" / "runs" / "0000" / ".lock") as mine:
             assert mine
             assert main(words) == 0
             assert trained == [1]

@@ -20,9 +20,10 @@ from slots.config import ConfigError
 from slots.data import DataConfig
 from slots.decoders import Decoder, DecoderConfig
 from slots.experiment import ExperimentConfig
+from slots.files import taken
 from slots.metrics import VERDICTS
 from slots.models import Definition
-from slots.runs import read_config
+from slots.runs import Busy, read_config
 from slots.training import Collapsed, read_records
 from slots.types import Reconstruction, Slots
 
@@ -203,6 +204,9 @@ def test_a_kill_while_setting_aside_loses_nothing(tmp_path: Path) -> None:
             path.unlink() if path.is_file() else shutil.rmtree(path)
     (aside / "config.json").rename(folder / "config.json")
     (aside / "metrics.jsonl").rename(folder / "metrics.jsonl")
+    with taken(folder / ".lock"), pytest.raises(Busy):  # as long as another process moves them
+        slots.train(config, folder)
+    assert (folder / "metrics.jsonl").exists()
     with pytest.raises(Collapsed, match="seed 1"):
         slots.train(config, folder)
     assert read_config(aside).train.seed == 0
