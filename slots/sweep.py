@@ -175,12 +175,9 @@ def gather(sweep: Sweep) -> str:
     rows = []
     for row, results in groups.items():
         values = dict(a.split("=", 1) for a in row)
-        told = {measured_by(r, r["seeds"]) for r in results}
         cells = [cell(_over(results, name), 4) for name in names]
         mark = " **best**" if row == best else ""
-        rows.append(
-            [*(values.get(key, "") for key in keys), *cells, "; ".join(sorted(told)) + mark]
-        )
+        rows.append([*(values.get(key, "") for key in keys), *cells, _told(results) + mark])
     done = sum(map(len, groups.values()))
     lines = [
         f"`{' '.join([sweep.preset, *sweep.settings])}`: {done} of {len(sweep.points)} points "
@@ -205,6 +202,17 @@ def _over(results: Sequence[Mapping[str, Any]], name: str) -> dict[str, float]:
             values += found.get("members") or [found["mean"]]
     mean, spread = over_seeds([float(value) for value in values])
     return {"mean": mean, "seeds_std": 0.0 if math.isnan(spread) else spread}
+
+
+def _told(results: Sequence[Mapping[str, Any]]) -> str:
+    """What stands behind the scores of a row, seeds that were measured alike in one."""
+    alike: dict[str, list[Mapping[str, Any]]] = {}
+    for result in results:
+        alike.setdefault(measured_by(result, ()), []).append(result)
+    return "; ".join(
+        measured_by(same[0], [seed for result in same for seed in result["seeds"]])
+        for same in alike.values()
+    )
 
 
 def _metrics(first: str, groups: Iterable[Sequence[Mapping[str, Any]]]) -> list[str]:

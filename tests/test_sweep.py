@@ -1,6 +1,7 @@
 """Sweeps: what is swept, what is left to do, and the table of what was found."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def made(folder: Path, points: tuple[tuple[str, ...], ...], by: str = "fg_ari") 
     return Sweep(folder, PRESET, (), points, by)
 
 
-def record(one: Sweep, number: int, **scores: Any) -> None:
+def record(one: Sweep, number: int, seeds: Sequence[int] = (0,), **scores: Any) -> None:
     """What a finished point leaves."""
     origin = {"preset": one.preset, "settings": [*one.settings, *one.points[number]]}
     values = {
@@ -33,7 +34,7 @@ def record(one: Sweep, number: int, **scores: Any) -> None:
     }
     path = one.conditions()[number].record
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({**origin, "seeds": [0], "protocol": "house/image", **values}))
+    path.write_text(json.dumps({**origin, "seeds": seeds, "protocol": "house/image", **values}))
 
 
 class TestGrid:
@@ -77,6 +78,13 @@ class TestTable:
         (best,) = [line for line in text.splitlines() if "**best**" in line]
         assert best.startswith("| 4 | 0.8500 ± 0.0707 |")
         assert text.endswith(f"`slots train {PRESET} model.num_slots=4`")
+
+    def test_seeds_that_were_measured_alike_are_named_together(self, tmp_path: Path) -> None:
+        one = made(tmp_path, tuple((f"train.seed={seed}",) for seed in range(3)))
+        for number, count in enumerate((16, 32, 16)):
+            record(one, number, [number], fg_ari={"mean": 0.5, "count": count})
+        by = "protocol house/image, n = "
+        assert f"| {by}16, seeds 0, 2; {by}32, seeds 1 **best** |" in sweep.gather(one)
 
     def test_members_are_seeds(self, tmp_path: Path) -> None:
         one = made(tmp_path, ((),))
