@@ -12,7 +12,8 @@ from slots.evaluation import hits
 from slots.evaluation.evaluation import measured_by
 from slots.files import writing
 from slots.models import ImageModel, SetPrediction
-from slots.runs import Run, read_config
+from slots.run_folder import read_config
+from slots.runs import Run
 from slots.training import read_records
 from slots.types import Batch, Prediction
 

@@ -15,7 +15,8 @@ from slots.evaluation.evaluation import METRICS, measured_by
 from slots.figures import CURVES, HEALTH, seen
 from slots.files import write_whole
 from slots.metrics import Verdict
-from slots.runs import Run, read_config
+from slots.run_folder import read_config
+from slots.runs import Run
 from slots.training import read_records
 from slots.visualize.gallery import gallery_body
 from slots.visualize.page import page

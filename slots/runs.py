@@ -2,12 +2,8 @@
 
 import contextlib
 import dataclasses
-import datetime
-import importlib.metadata
-import json
 import logging
-import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
-from slots.config import ConfigError, from_data, leaves, override, replace, to_data
+from slots.config import ConfigError, override, replace
 from slots.evaluation import (
     Evaluation,
     Evaluator,
@@ -27,21 +23,23 @@ from slots.evaluation import (
 )
 from slots.evaluation.scoring import Sizes
 from slots.experiment import Experiment, ExperimentConfig, build, parameter_table
-from slots.files import taken, write_whole, writing
 from slots.models import Model, compose, dictionary, seen_codes
-from slots.processes import at_home, first_says, highest, is_first, meet
+from slots.processes import at_home, meet
+from slots.run_folder import (
+    alone,
+    check_folder,
+    collapsed_runs,
+    default_folder,
+    read_config,
+    save_values,
+    set_aside,
+    write_header,
+)
 from slots.training import Checkpoints, Collapsed, MeshConfig, RunError, fit
 from slots.training.members import State, each, updates
 from slots.types import Batch, Prediction, Reconstruction, TrainState
 
 log = logging.getLogger("slots")
-
-_LOCK = ".lock"
-"""A run folder's file that the process which trains there holds."""
-
-
-class Busy(RunError):
-    """Another process, or another job of several, trains in the folder."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,31 +181,12 @@ def train(config: ExperimentConfig, run: str | Path | None = None) -> Run:
         try:
             return _train(current, folder)
         except Collapsed as collapsed:
-            last = len(_collapsed(folder)) >= config.eval.max_restarts
+            last = len(collapsed_runs(folder)) >= config.eval.max_restarts
             if config.eval.collapse != "restart" or last:
                 raise
             log.warning("%s The next seed is tried.", collapsed)
-            _set_aside(folder, current.train.seed)
+            set_aside(folder, current.train.seed)
     raise AssertionError("the last attempt returns or raises")
-
-
-def _collapsed(folder: Path) -> list[Path]:
-    """Runs in `folder` that were set aside."""
-    return sorted(folder.glob("collapsed-*"))
-
-
-def _set_aside(folder: Path, seed: int) -> None:
-    """Moves a collapsed run into `collapsed-<seed>`, or what a kill left of it."""
-    with _alone(folder):
-        meet("all know what is set aside")
-        if is_first():
-            aside = folder / f"collapsed-{seed}"
-            aside.mkdir(exist_ok=True)
-            own = set(folder.iterdir()) - {*_collapsed(folder), folder / _LOCK}
-            # The settings go last: as long as they are there, it is not done.
-            for path in sorted(own, key=lambda path: path.name == "config.json"):
-                path.rename(aside / path.name)
-        meet("set aside")
 
 
 def _next_seeds(config: ExperimentConfig, folder: Path) -> ExperimentConfig:
@@ -215,16 +194,16 @@ def _next_seeds(config: ExperimentConfig, folder: Path) -> ExperimentConfig:
     if (folder / "config.json").exists():
         seed = read_config(folder).train.seed
         if (folder / f"collapsed-{seed}").exists():
-            _set_aside(folder, seed)
+            set_aside(folder, seed)
         elif seed == config.train.seed:
             return config  # the folder's own settings
-    step = len(_collapsed(folder)) * config.train.seeds
+    step = len(collapsed_runs(folder)) * config.train.seeds
     seeds = {"train__seed": config.train.seed + step, "data__seed": config.data.seed + step}
     return replace(config, **seeds) if step else config
 
 
 def _train(config: ExperimentConfig, folder: Path) -> Run:
-    _check_folder(folder, config)
+    check_folder(folder, config)
     experiment = build(config)
     evaluator = Evaluator(
         experiment.definition, experiment.dataset, config.eval, experiment.trainer.mesh
@@ -240,10 +219,10 @@ def _train(config: ExperimentConfig, folder: Path) -> Run:
             found["verdicts"] = [dataclasses.asdict(verdict) for verdict in result.verdicts]
         return found
 
-    with _alone(folder):
-        _check_folder(folder, config)  # another process may have begun a run since
+    with alone(folder):
+        check_folder(folder, config)  # another process may have begun a run since
         meet("settings checked")  # against what the folder held before
-        _write_header(folder, config, parameters)
+        write_header(folder, config, parameters)
         meet("settings written")
         state = fit(
             experiment.trainer,
@@ -255,23 +234,6 @@ def _train(config: ExperimentConfig, folder: Path) -> Run:
             on_collapse=config.eval.collapse,
         )
     return Run(folder, experiment, at_home(state))
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keeps others from training in `folder`.
-
-    Raises:
-        Busy: in all processes of this job.
-    """
-    lock = taken(folder / _LOCK) if is_first() else contextlib.nullcontext(True)
-    with lock as mine:
-        if highest(int(not mine)):
-            raise Busy(
-                f"Another process trains in {folder}; wait for it to end, or name another folder "
-                "with run=."
-            )
-        yield
 
 
 def restore(
@@ -340,76 +302,3 @@ def references(run: Run) -> dict[str, Evaluation]:
 def _score(evaluator: Evaluator, state: State) -> Evaluation:
     """Evaluates the members of `state`, each as if it were alone."""
     return merge([evaluator(one.eval_params, one.variables) for one in each(state)])
-
-
-def default_folder(name: str) -> Path:
-    """`runs/<name>-<time>`."""
-    time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / first_says(f"{name.replace('/', '-')}-{time}")
-
-
-def read_config(folder: Path) -> ExperimentConfig:
-    """The settings a run folder was trained with.
-
-    Raises:
-        ConfigError: there is no readable `config.json`.
-    """
-    path = folder / "config.json"
-    try:
-        data = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise ConfigError(f"{folder} is no run folder: it has no config.json.") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} cannot be read as JSON: {error}.") from error
-    return from_data(ExperimentConfig, data, "config.json")
-
-
-_FREE = ("eval.collapse", "eval.max_restarts")
-"""Settings that change no number, so that a run may go on with others."""
-
-
-def _check_folder(folder: Path, config: ExperimentConfig) -> None:
-    """Refuses a folder that holds another experiment; more steps make no other experiment."""
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"run={folder} is a file, not a folder.")
-    if not (folder / "config.json").exists():
-        # A kill while the settings are written leaves their temporary file, the first of a run.
-        own = {*_collapsed(folder), folder / _LOCK, *folder.glob("config.json.*.tmp")}
-        if folder.is_dir() and set(folder.iterdir()) - own:
-            raise ConfigError(f"run={folder} is not empty and not a run; choose another folder.")
-        return
-    saved = read_config(folder)
-    before, now = dict(leaves(saved)), dict(leaves(config))
-    for key in {**before, **now}:
-        if key in _FREE or (key == "train.steps" and now[key] >= before[key]):
-            continue
-        if before.get(key) != now.get(key):
-            raise ConfigError(
-                f"run={folder} holds another experiment: {key} is {before.get(key)!r} there and "
-                f"{now.get(key)!r} here; only train.steps may be raised "
-                f"(and {' and '.join(_FREE)} be changed)."
-            )
-
-
-def _write_header(folder: Path, config: ExperimentConfig, parameters: str) -> None:
-    """Settings, package versions and the parameter table, before step 0."""
-    if not is_first():
-        return
-    names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "grain")
-    versions = {name: importlib.metadata.version(name) for name in ("slots", *names)}
-    versions |= {"python": platform.python_version(), "platform": platform.platform()}
-    versions["devices"] = f"{jax.device_count()} × {jax.devices()[0].device_kind}"
-    write_whole(folder / "config.json", json.dumps(to_data(config), indent=2) + "\n")
-    write_whole(folder / "versions.json", json.dumps(versions, indent=2) + "\n")
-    write_whole(folder / "parameters.txt", parameters + "\n")
-
-
-def save_values(folder: Path, name: str, result: Evaluation) -> None:
-    """Writes the per-example values to `evaluations/<name>.npz`."""
-    if not is_first():
-        return
-    place = folder / "evaluations"
-    arrays: dict[str, Any] = dict(result.per_example)
-    with writing(place / f"{name}.npz"):
-        place.mkdir(exist_ok=True)
-        np.savez_compressed(place / f"{name}.npz", **arrays)

@@ -22,7 +22,7 @@ from slots.config import ConfigError
 from slots.evaluation import over_seeds
 from slots.evaluation.evaluation import measured_by
 from slots.files import write_whole
-from slots.runs import Busy
+from slots.run_folder import Busy
 from slots.training import Interrupted, RunError
 
 SWEEP, TABLE, ARRAY = "sweep.json", "table.md", "array.sh"

@@ -14,7 +14,7 @@ import pytest
 from tiny import DotsConfig, distance, dots, same_bits
 
 import slots
-from slots import runs
+from slots import run_folder
 from slots.config import ConfigError, override
 from slots.data import DataConfig
 from slots.experiment import ExperimentConfig, parameter_table
@@ -22,7 +22,8 @@ from slots.figures import write_figures
 from slots.files import taken
 from slots.models import count_parameters
 from slots.objectives import ReconstructionConfig
-from slots.runs import Run, default_folder, read_config
+from slots.run_folder import default_folder, read_config
+from slots.runs import Run
 from slots.training import Checkpoints, RunError, read_records
 
 
@@ -157,7 +158,7 @@ class TestGoingOn:
 
         run = tmp_path / "run"
         monkeypatch.setattr(
-            runs, "taken", lambda path: (late if path.parent == run else taken)(path)
+            run_folder, "taken", lambda path: (late if path.parent == run else taken)(path)
         )
         with pytest.raises(ConfigError, match="holds another experiment"):
             slots.train(config, run)

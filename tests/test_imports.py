@@ -23,6 +23,7 @@ LAYERS = (
     {"evaluation"},
     {"training"},
     {"experiment"},
+    {"run_folder"},
     {"presets", "runs"},
     {"figures", "conditions", "rescoring", "scores"},
     {"reproduce", "report", "sweep", "selftest"},

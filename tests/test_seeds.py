@@ -19,7 +19,8 @@ from slots.config import ConfigError, override
 from slots.data import DataConfig
 from slots.experiment import ExperimentConfig, parameter_table
 from slots.models import count_parameters
-from slots.runs import Run, read_config
+from slots.run_folder import read_config
+from slots.runs import Run
 from slots.training import read_records
 
 COUNT = 3

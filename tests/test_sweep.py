@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tiny import OVERRIDES, PRESET
 
-from slots import runs, sweep
+from slots import run_folder, runs, sweep
 from slots.cli import main
 from slots.config import ConfigError
 from slots.files import taken
@@ -163,7 +163,7 @@ class TestCommand:
         trained: list[int] = []
 
         def train(config: Any, folder: Path) -> None:
-            with runs._alone(folder):
+            with run_folder.alone(folder):
                 trained.append(config.train.seed)
 
         monkeypatch.setattr(runs, "train", train)

@@ -15,7 +15,7 @@ _SELFTEST = "slot_attention/tetrominoes_cpu"
 
 def train(words: list[str]) -> int:
     """`slots train`: a new run, or one that goes on."""
-    from slots import presets, runs
+    from slots import presets, run_folder, runs
 
     target, assignments, given = split(words, "preset or run folder", ["--distributed"])
     _join(assignments, given)
@@ -23,13 +23,13 @@ def train(words: list[str]) -> int:
     if (Path(target) / "config.json").is_file():
         if run is not None:
             raise ConfigError("run= names a new run's folder; a run that goes on has one.")
-        config = runs.read_config(Path(target))
+        config = run_folder.read_config(Path(target))
         folder: Path | None = Path(target)
     else:
         config, folder = presets.load(target), None if run is None else Path(run)
     config = override(config, assignments)
     config.mesh.prepare()
-    folder = folder or runs.default_folder(config.name)
+    folder = folder or run_folder.default_folder(config.name)
     if is_first():
         print(f"Training {config.name} in {folder}", file=sys.stderr)
     trained = runs.train(config, folder)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from tiny import same_bits, tiny, trained
 
-from slots import presets, runs
+from slots import presets, run_folder, runs
 from slots.cli import main
 from slots.config import ConfigError, from_data, leaves, override, to_data
 from slots.evaluation import protocol
@@ -65,7 +65,7 @@ def _from_data(data: list[Any], rng: Random) -> None:
     spoilt = text(rng, data[int(rng.integers(len(data)))])
     path = Path("config.json")
     path.write_bytes(spoilt)
-    runs.read_config(Path())
+    run_folder.read_config(Path())
 
 
 def _keys(folder: Path) -> Any:

@@ -23,7 +23,7 @@ from slots.experiment import ExperimentConfig
 from slots.files import taken
 from slots.metrics import VERDICTS
 from slots.models import Definition
-from slots.runs import Busy, read_config
+from slots.run_folder import Busy, read_config
 from slots.training import Collapsed, read_records
 from slots.types import Reconstruction, Slots
 
